@@ -1,0 +1,68 @@
+-- The io, os and math that scripts see: the standard ones, with what touches the world (files,
+-- processes, time, randomness) going through effects. Host code keeps the standard libraries.
+
+local clock = require "moontap.clock"
+local effects = require "moontap.effects"
+local host = require "moontap.native.host"
+
+local M = {}
+
+local function copy(from)
+  local to = {}
+  for key, value in pairs(from) do to[key] = value end
+  return to
+end
+
+M.io = copy(io)
+M.io.open = effects.define("file.open", io.open)
+M.io.popen = effects.define("process.popen", io.popen)
+M.io.tmpfile = effects.define("file.tmpfile", io.tmpfile)
+
+--- As io.lines; a named file is opened through the effect "file.open".
+function M.io.lines(name, ...)
+  if name == nil then return io.lines(nil, ...) end
+  local file, why = M.io.open(name)
+  if not file then error(why, 2) end
+  local read, formats = file:lines(...), nil
+  return function()
+    local line = table.pack(read(formats))
+    if line[1] == nil then file:close() end
+    return table.unpack(line, 1, line.n)
+  end, nil, nil, file
+end
+
+M.os = copy(os)
+M.os.execute = effects.define("process.execute", os.execute)
+M.os.remove = effects.define("file.remove", os.remove)
+M.os.rename = effects.define("file.rename", os.rename)
+M.os.tmpname = effects.define("file.tmpname", os.tmpname)
+M.os.getenv = effects.define("process.getenv", os.getenv)
+
+--- As os.time, on the host's clock.
+function M.os.time(when)
+  if when ~= nil then return os.time(when) end
+  return math.floor(clock.now())
+end
+
+--- As os.date, on the host's clock.
+function M.os.date(format, when)
+  return os.date(format or "%c", when or math.floor(clock.now()))
+end
+
+--- As os.clock: processor time; under virtual time, the seconds that have gone by.
+function M.os.clock()
+  if host.is_virtual() then return clock.boot() end
+  return os.clock()
+end
+
+--- As os.exit, but what the program holds is released first.
+function M.os.exit(code)
+  if code == nil or code == true then code = 0 elseif code == false then code = 1 end
+  host.exit(code)
+end
+
+M.math = copy(math)
+M.math.random = effects.define("random", math.random)
+M.math.randomseed = effects.define("randomseed", math.randomseed)
+
+return M

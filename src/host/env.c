@@ -1,0 +1,180 @@
+/*
+ * env: the globals of scripts and of the files beside them. Reading one that
+ * is not defined is an error that names variable and line; _G itself stays as
+ * Lua made it, because busted and others rely on that.
+ */
+#include "host.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <string.h>
+
+static const char env_key = 0;
+
+/* Globals made at first use, from a module (and a field of it). */
+static const struct {
+    const char *name;
+    const char *module;
+    const char *field; /* NULL: the module itself */
+} lazy[] = {
+    {"io", "moontap.hostlibs", "io"},
+    {"math", "moontap.hostlibs", "math"},
+    {"os", "moontap.hostlibs", "os"},
+    {"pcaps", "pcaps", NULL},
+};
+
+static void
+require_module(lua_State *L, const char *name)
+{
+    (void)lua_getglobal(L, "require");
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}
+
+/* [-0, +1 or 0, v] */
+static int
+push_lazy(lua_State *L, const char *name)
+{
+    for (size_t i = 0; i < sizeof lazy / sizeof *lazy; i++) {
+        if (strcmp(lazy[i].name, name) == 0) {
+            require_module(L, lazy[i].module);
+            if (lazy[i].field != NULL) {
+                (void)lua_getfield(L, -1, lazy[i].field);
+            }
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* __index of the script's globals: (env, name). */
+static int
+missing_global(lua_State *L)
+{
+    const char *name;
+
+    if (lua_type(L, 2) != LUA_TSTRING) {
+        lua_pushnil(L);
+        return 1;
+    }
+    name = lua_tostring(L, 2);
+    if (push_lazy(L, name)) {
+        lua_pushvalue(L, 2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, 1);
+        return 1;
+    }
+    lua_pushglobaltable(L); /* set since, by a C module say */
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, -2) != LUA_TNIL) {
+        return 1;
+    }
+    return luaL_error(L, "undefined global '%s'", name);
+}
+
+void
+host_push_env(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &env_key) == LUA_TTABLE) {
+        return;
+    }
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 40);
+    lua_pushglobaltable(L);
+    lua_pushnil(L);
+    while (lua_next(L, -2) != 0) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -5);
+    }
+    lua_pop(L, 1);
+    for (size_t i = 0; i < sizeof lazy / sizeof *lazy; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, lazy[i].name);
+    }
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, LUA_GNAME);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, missing_global);
+    lua_setfield(L, -2, "__index");
+    (void)lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &env_key);
+}
+
+void
+host_set_env(lua_State *L)
+{
+    host_push_env(L);
+    if (lua_setupvalue(L, -2, 1) == NULL) { /* a chunk always has _ENV */
+        lua_pop(L, 1);
+    }
+}
+
+/* __index of the table `moontap`: its modules, then the functions on tasks. */
+static int
+missing_member(lua_State *L)
+{
+    static const char *const on_tasks[] = {"all", "race", "timeout"};
+    const char *name = luaL_checkstring(L, 2);
+
+    for (size_t i = 0; i < sizeof on_tasks / sizeof *on_tasks; i++) {
+        if (strcmp(name, on_tasks[i]) == 0) {
+            require_module(L, "moontap.task");
+            (void)lua_getfield(L, -1, name);
+            break;
+        }
+    }
+    if (lua_gettop(L) == 2) {
+        (void)lua_getglobal(L, "require");
+        lua_pushfstring(L, "moontap.%s", name);
+        if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+            const char *why = lua_tostring(L, -1);
+
+            if (why != NULL && strncmp(why, "module '", 8) == 0) {
+                return luaL_error(L, "moontap has no member '%s'", name);
+            }
+            return lua_error(L);
+        }
+    }
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 1);
+    return 1;
+}
+
+/* [-0, +0, m] Makes the global `moontap`. */
+static void
+open_moontap(lua_State *L)
+{
+    static const char *const internal[] = {"join_all", "join_any", "new_error"};
+
+    (void)luaopen_task(L);
+    for (size_t i = 0; i < sizeof internal / sizeof *internal; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, internal[i]);
+    }
+    (void)lua_getfield(L, -1, "sleep");
+    effect_push(L, "sleep", lua_tocfunction(L, -1));
+    lua_setfield(L, -3, "sleep");
+    lua_pop(L, 1);
+    lua_pushliteral(L, MOONTAP_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, missing_member);
+    lua_setfield(L, -2, "__index");
+    (void)lua_setmetatable(L, -2);
+    lua_setglobal(L, "moontap");
+}
+
+void
+host_open_libs(lua_State *L)
+{
+    luaL_openlibs(L);
+    (void)lua_getglobal(L, LUA_COLIBNAME);
+    task_patch_coroutine(L);
+    lua_pop(L, 1);
+    host_open_search(L);
+    effect_open(L);
+    open_moontap(L);
+}

@@ -1,0 +1,111 @@
+/*
+ * host: the state's memory, its libraries and its life; see host.h.
+ */
+#include "host.h"
+
+#include "buf.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char host_key = 0;
+
+/* Lua's allocator: counts bytes against the cap. When PTR is NULL, OSIZE is a
+ * type tag and no size. */
+static void *
+allocate(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    struct host *host = ud;
+    size_t old = ptr != NULL ? osize : 0;
+    void *grown;
+
+    if (nsize == 0) {
+        free(ptr);
+        host->memory_used -= old;
+        return NULL;
+    }
+    if (nsize > old) {
+        if (host->memory_max != 0 && host->memory_used - old + nsize > host->memory_max) {
+            return NULL;
+        }
+        if (mem_should_fail()) {
+            return NULL;
+        }
+    }
+    grown = realloc(ptr, nsize);
+    if (grown == NULL) {
+        /* Lua relies on shrinking never to fail */
+        return nsize <= old ? ptr : NULL;
+    }
+    host->memory_used += nsize - old;
+    return grown;
+}
+
+struct host *
+host_of(lua_State *L)
+{
+    struct host *host;
+
+    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key);
+    host = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return host;
+}
+
+/* Guarded: everything in here may raise. */
+static int
+open_state(lua_State *L)
+{
+    struct host *host = lua_touserdata(L, 1);
+
+    lua_pushlightuserdata(L, host);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
+    host->tasks = task_open(L, host->loop);
+    host_open_libs(L);
+    return 0;
+}
+
+enum fault_code
+host_open(struct host *host, struct fault *fault)
+{
+    enum fault_code code;
+
+    *host = (struct host){0};
+    code = loop_new(&host->loop, fault);
+    if (code != FAULT_OK) {
+        return code;
+    }
+    host->L = lua_newstate(allocate, host);
+    if (host->L == NULL) {
+        host_close(host);
+        return fault_set(fault, FAULT_NOMEM, "not enough memory");
+    }
+    luaL_checkversion(host->L);
+    lua_gc(host->L, LUA_GCSTOP); /* nothing is garbage while it opens */
+    lua_pushcfunction(host->L, open_state);
+    lua_pushlightuserdata(host->L, host);
+    if (lua_pcall(host->L, 1, 0, 0) != LUA_OK) {
+        const char *why = lua_tostring(host->L, -1);
+
+        (void)fault_set(fault, FAULT_IO, "start Lua: %s", why != NULL ? why : "?");
+        host_close(host);
+        return FAULT_IO;
+    }
+    lua_gc(host->L, LUA_GCRESTART);
+    return FAULT_OK;
+}
+
+void
+host_close(struct host *host)
+{
+    if (host->L != NULL) {
+        lua_close(host->L);
+        host->L = NULL;
+    }
+    loop_signal_free(host->usr1);
+    host->usr1 = NULL;
+    loop_free(host->loop);
+    host->loop = NULL;
+}

@@ -1,0 +1,90 @@
+/*
+ * host: one lua_State with its libraries, embedded modules and effects; loads
+ * scripts, runs the root task, turns what came of it into an exit status.
+ */
+#ifndef MOONTAP_HOST_H
+#define MOONTAP_HOST_H
+
+#include "fault.h"
+#include "loop.h"
+#include "task.h"
+
+#include <lua.h>
+#include <stddef.h>
+
+/* Exit statuses; docs say what each means to a user. */
+enum host_exit {
+    HOST_EXIT_OK = 0,
+    HOST_EXIT_FAILED = 1,
+    HOST_EXIT_USAGE = 2,
+    HOST_EXIT_CREDENTIALS = 3,
+    HOST_EXIT_STOPPED = 4,
+    HOST_EXIT_QUOTA = 5,
+    HOST_EXIT_UNKNOWN = 6
+};
+
+struct host {
+    lua_State *L;
+    struct loop *loop;
+    struct tasks *tasks;
+    struct task *root;
+    struct loop_signal *usr1;
+    size_t memory_used; /* bytes that Lua holds */
+    size_t memory_max;  /* 0: no cap */
+    int exiting;        /* os.exit was called: leave with exit_status */
+    int exit_status;
+    int is_script;      /* the root is a script: its results mean nothing */
+    int cancelled;      /* the root was cancelled by a signal */
+};
+
+/* Opens HOST (memory given by the caller). FAULT_NOMEM, FAULT_IO. */
+enum fault_code host_open(struct host *host, struct fault *fault);
+/* Closes the state, then the loop. Works on a half-open host. */
+void host_close(struct host *host);
+
+/* The host of L. [-0, +0, -] */
+struct host *host_of(lua_State *L);
+
+/*
+ * [-1, +1 or 2, m] Loads the script PATH ("-": standard input) as a function
+ * whose globals are strict; the table on top becomes its `arg`. Pushes the
+ * function; or nil and the reason. Returns the number pushed.
+ */
+int host_load_script(lua_State *L, const char *path);
+
+/*
+ * [-(1 + nargs), +0, -] Runs the function below its NARGS arguments as the
+ * root task until it and all it started have ended. Prints an uncaught error
+ * with its traceback on standard error. Returns the exit status: 0, what the
+ * error's kind says, or an integer that a command's function returned.
+ */
+int host_run(struct host *host, int nargs);
+
+/* Routes SIGINT, SIGTERM and SIGUSR1 to HOST; SIGPIPE is ignored. */
+enum fault_code host_catch_signals(struct host *host, struct fault *fault);
+
+/* Shared by the files of this room ------------------------------------------- */
+
+/* [-0, +1, m] */
+int luaopen_host(lua_State *L);
+/* [-0, +0, v] Opens libraries, searchers, effects and globals. */
+void host_open_libs(lua_State *L);
+/* [-0, +0, v] Sets package.searchers and the paths. */
+void host_open_search(lua_State *L);
+/* [-0, +0, m] Adds the directory of script PATH to where require looks. */
+void host_search_beside(lua_State *L, const char *path);
+/* [-0, +1, m] Pushes the globals of scripts, made at the first call. */
+void host_push_env(lua_State *L);
+
+/* [-0, +0, m] Gives the chunk on top of the stack these globals. */
+void host_set_env(lua_State *L);
+
+/* effect.c: [-0, +0, m] Opens the table of effects. */
+void effect_open(lua_State *L);
+/* [-0, +1, m] Pushes the function that calls effect NAME through its wrappers.
+ * NATIVE (a plain C function, may be NULL) becomes its implementation. */
+void effect_push(lua_State *L, const char *name, lua_CFunction native);
+/* [-0, +1, m] The module moontap.native.effects. */
+int luaopen_effects(lua_State *L);
+
+#endif

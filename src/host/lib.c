@@ -1,0 +1,139 @@
+/*
+ * lib: the module moontap.native.host, what the commands in Lua need of the
+ * host: loading scripts, the clock's kind, the memory cap, leaving.
+ */
+#include "host.h"
+
+#include "buf.h"
+
+#include <lauxlib.h>
+
+/* load_script(path, arg): the script as a function; nil and the reason. */
+static int
+load_script(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    return host_load_script(L, path);
+}
+
+/* load_code(code, chunk name, arg): as load_script, for text. */
+static int
+load_code(lua_State *L)
+{
+    size_t n;
+    const char *code = luaL_checklstring(L, 1, &n);
+    const char *chunk = luaL_checkstring(L, 2);
+
+    luaL_checktype(L, 3, LUA_TTABLE);
+    host_push_env(L);
+    lua_pushvalue(L, 3);
+    lua_setfield(L, -2, "arg");
+    if (luaL_loadbufferx(L, code, n, chunk, "t") != LUA_OK) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    host_set_env(L);
+    return 1;
+}
+
+/* set_virtual(start): from now on time is virtual; START seconds since 1970. */
+static int
+set_virtual(lua_State *L)
+{
+    loop_set_virtual(task_loop(L), (int64_t)(luaL_checknumber(L, 1) * 1e6));
+    return 0;
+}
+
+/* is_virtual() */
+static int
+is_virtual(lua_State *L)
+{
+    lua_pushboolean(L, loop_is_virtual(task_loop(L)));
+    return 1;
+}
+
+/* set_memory_max(bytes): Lua's memory is capped; 0 means no cap. */
+static int
+set_memory_max(lua_State *L)
+{
+    lua_Integer max = luaL_checkinteger(L, 1);
+
+    luaL_argcheck(L, max >= 0, 1, "expected bytes");
+    host_of(L)->memory_max = (size_t)max;
+    return 0;
+}
+
+static int
+stay_away(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return luaL_error(L, "the program is leaving");
+}
+
+/* exit(status): leaves the program; what the script opened is still closed. */
+static int
+exit_program(lua_State *L)
+{
+    struct host *host = host_of(L);
+    int status = (int)luaL_optinteger(L, 1, 0);
+
+    task_check_wait(L);
+    host->exiting = 1;
+    host->exit_status = status;
+    (void)task_ref(L);
+    loop_wakeup(host->loop);
+    return task_wait(L, NULL, NULL, 0, stay_away);
+}
+
+/* fail_alloc(n): the n-th allocation from now fails; 0: none. For tests. */
+static int
+fail_alloc(lua_State *L)
+{
+    mem_fail_at((long)luaL_checkinteger(L, 1));
+    return 0;
+}
+
+/* alloc_failed(): was the allocation of fail_alloc reached? */
+static int
+alloc_failed(lua_State *L)
+{
+    lua_pushboolean(L, mem_fail_hit());
+    return 1;
+}
+
+/* tasks(): the list of tasks, as SIGUSR1 prints it. */
+static int
+list_tasks(lua_State *L)
+{
+    task_push_list(L, task_scheduler(L));
+    return 1;
+}
+
+static const luaL_Reg funcs[] = {
+    {"alloc_failed", alloc_failed},
+    {"exit", exit_program},
+    {"fail_alloc", fail_alloc},
+    {"is_virtual", is_virtual},
+    {"load_code", load_code},
+    {"load_script", load_script},
+    {"set_memory_max", set_memory_max},
+    {"set_virtual", set_virtual},
+    {"tasks", list_tasks},
+    {NULL, NULL},
+};
+
+int
+luaopen_host(lua_State *L)
+{
+    luaL_newlib(L, funcs);
+    lua_pushliteral(L, MOONTAP_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_pushliteral(L, MOONTAP_BUILD_ID);
+    lua_setfield(L, -2, "build_id");
+    return 1;
+}

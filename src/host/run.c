@@ -1,0 +1,241 @@
+/*
+ * run: scripts as functions, the root task, signals, and what the shell is
+ * told in the end.
+ */
+#include "host.h"
+
+#include "buf.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Signals -------------------------------------------------------------------- */
+
+static struct tasks *volatile signalled_tasks;
+static volatile sig_atomic_t signal_count;
+
+/* The first signal asks, the second one leaves at once. */
+static void
+on_stop_signal(int signum)
+{
+    struct tasks *tasks = signalled_tasks;
+
+    (void)signum;
+    if (++signal_count > 1) {
+        _exit(HOST_EXIT_STOPPED);
+    }
+    if (tasks != NULL) {
+        task_interrupt(tasks);
+    }
+}
+
+/* [-0, +1, m] */
+static int
+build_list(lua_State *L)
+{
+    task_push_list(L, task_scheduler(L));
+    return 1;
+}
+
+static void
+on_usr1(void *arg)
+{
+    struct host *host = arg;
+
+    lua_pushcfunction(host->L, build_list);
+    if (lua_pcall(host->L, 0, 1, 0) == LUA_OK) {
+        (void)fputs(lua_tostring(host->L, -1), stderr);
+        (void)fflush(stderr);
+    }
+    lua_pop(host->L, 1);
+}
+
+enum fault_code
+host_catch_signals(struct host *host, struct fault *fault)
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    (void)sigemptyset(&action.sa_mask);
+    action.sa_handler = SIG_IGN;
+    (void)sigaction(SIGPIPE, &action, NULL);
+    signalled_tasks = host->tasks;
+    action.sa_handler = on_stop_signal;
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    return loop_signal_new(host->loop, SIGUSR1, on_usr1, host, &host->usr1, fault);
+}
+
+/* Loading --------------------------------------------------------------------- */
+
+/* [-1, +0, m] The table on top becomes the global `arg` of scripts. */
+static void
+set_arg(lua_State *L)
+{
+    host_push_env(L);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "arg");
+    lua_pop(L, 1);
+}
+
+int
+host_load_script(lua_State *L, const char *path)
+{
+    int is_stdin = strcmp(path, "-") == 0;
+
+    set_arg(L);
+    if (!is_stdin) {
+        host_search_beside(L, path);
+    }
+    if (luaL_loadfilex(L, is_stdin ? NULL : path, "t") != LUA_OK) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    host_set_env(L);
+    return 1;
+}
+
+/* Running ---------------------------------------------------------------------- */
+
+static int
+is_over(void *arg)
+{
+    struct host *host = arg;
+
+    if (signal_count > 0 && !host->cancelled) {
+        host->cancelled = 1;
+        task_cancel(host->root, "cancelled", "interrupted");
+    }
+    return host->exiting || task_state(host->root) >= TASK_DONE;
+}
+
+static int
+exit_status_of(const char *kind)
+{
+    static const struct {
+        const char *kind;
+        int status;
+    } table[] = {
+        {"usage", HOST_EXIT_USAGE},         {"credentials", HOST_EXIT_CREDENTIALS},
+        {"timeout", HOST_EXIT_STOPPED},     {"cancelled", HOST_EXIT_STOPPED},
+        {"quota", HOST_EXIT_QUOTA},         {"unknown_outcome", HOST_EXIT_UNKNOWN},
+    };
+
+    for (size_t i = 0; kind != NULL && i < sizeof table / sizeof *table; i++) {
+        if (strcmp(table[i].kind, kind) == 0) {
+            return table[i].status;
+        }
+    }
+    return HOST_EXIT_FAILED;
+}
+
+/* (task) -> exit status. Prints the error; guarded, because it may raise. */
+static int
+show_failure(lua_State *L)
+{
+    struct task *task = lua_touserdata(L, 1);
+    const char *kind = NULL;
+
+    task_push_error(L, task);
+    if (lua_type(L, -1) == LUA_TTABLE && luaL_getmetafield(L, -1, "__name") != LUA_TNIL) {
+        lua_pop(L, 1);
+        if (lua_getfield(L, -1, "kind") == LUA_TSTRING) {
+            kind = lua_tostring(L, -1);
+        }
+        lua_insert(L, -2); /* keeps KIND alive below the error */
+    }
+    (void)fprintf(stderr, "moontap: %s\n", luaL_tolstring(L, -1, NULL));
+    if (kind == NULL || (strcmp(kind, "usage") != 0 && strcmp(kind, "credentials") != 0)) {
+        task_push_traceback(L, task);
+        (void)fprintf(stderr, "%s\n", lua_tostring(L, -1));
+    }
+    lua_pushinteger(L, exit_status_of(kind));
+    return 1;
+}
+
+static int
+report_failure(struct host *host)
+{
+    lua_State *L = host->L;
+    int status = HOST_EXIT_FAILED;
+
+    (void)fflush(stdout);
+    lua_pushcfunction(L, show_failure);
+    lua_pushlightuserdata(L, host->root);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+        status = (int)lua_tointeger(L, -1);
+    } else {
+        (void)fputs("moontap: failed; not enough memory to say how\n", stderr);
+    }
+    lua_pop(L, 1);
+    return status;
+}
+
+/* (task) -> the integer its function returned, else 0. */
+static int
+read_result(lua_State *L)
+{
+    struct task *task = lua_touserdata(L, 1);
+
+    task_push_error(L, task); /* the top value: the last result, or nil */
+    lua_pushinteger(L, lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0);
+    return 1;
+}
+
+static int
+outcome(struct host *host)
+{
+    lua_State *L = host->L;
+    int status = 0;
+
+    switch (task_state(host->root)) {
+    case TASK_DONE:
+        if (host->is_script) {
+            return HOST_EXIT_OK;
+        }
+        lua_pushcfunction(L, read_result);
+        lua_pushlightuserdata(L, host->root);
+        if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+            status = (int)lua_tointeger(L, -1);
+        }
+        lua_pop(L, 1);
+        return status;
+    case TASK_CANCELLED:
+        (void)fflush(stdout);
+        (void)fputs("moontap: interrupted\n", stderr);
+        return HOST_EXIT_STOPPED;
+    default:
+        return report_failure(host);
+    }
+}
+
+static void
+report_task(void *arg, const char *message)
+{
+    (void)arg;
+    (void)fprintf(stderr, "moontap: %s\n", message);
+}
+
+int
+host_run(struct host *host, int nargs)
+{
+    int status;
+
+    task_on_report(host->tasks, report_task, host);
+    host->root = task_spawn_root(host->L, nargs);
+    if (!loop_run(host->loop, is_over, host)) {
+        (void)fputs("moontap: every task waits and nothing can wake one:\n", stderr);
+        on_usr1(host);
+        return HOST_EXIT_FAILED;
+    }
+    status = host->exiting ? host->exit_status : outcome(host);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        (void)fputs("moontap: cannot write to standard output\n", stderr);
+        status = status == 0 ? HOST_EXIT_FAILED : status;
+    }
+    return status;
+}

@@ -1,0 +1,143 @@
+/*
+ * internal: what the files of the task room share; nobody else includes it.
+ *
+ * A task is a userdata that is anchored in the scheduler's live table until it
+ * has ended and its failure was taken. Its coroutine is its first user value.
+ */
+#ifndef MOONTAP_TASK_INTERNAL_H
+#define MOONTAP_TASK_INTERNAL_H
+
+#include "task.h"
+
+#include <signal.h>
+
+/* A cancelled task whose waits were refused this often is closed by force. */
+#define TASK_REFUSALS_MAX 1000
+/* So is one that swallowed this many interrupts. */
+#define TASK_INTERRUPTS_MAX 20
+
+/* One active resume on the C stack; the innermost is tasks->chain. */
+struct task_link {
+    lua_State *co;
+    struct task_link *up;
+};
+
+enum wait_state {
+    WAIT_NONE,      /* not waiting */
+    WAIT_EARLY,     /* woken before it was parked */
+    WAIT_ARMED,     /* parked */
+    WAIT_WOKEN      /* over; its task is queued */
+};
+
+struct task_deadline {
+    struct loop_timer timer;
+    struct task *task;
+    uint64_t ms;
+};
+
+/* Hangs on a task for each wait for its end. */
+struct task_node {
+    struct join_set *set;
+    struct task *target; /* the task it hangs on; NULL: on none */
+    struct task_node *next;
+};
+
+struct task {
+    struct tasks *tasks;
+    lua_State *co;             /* anchored by user value 1 */
+    struct task *parent, *child, *next, *prev; /* the tree; siblings */
+    struct task *ready_next;   /* ready queue */
+    struct task *failed_child; /* its failure has to be raised here */
+    struct task_node *joiners; /* whoever waits for its end */
+    lua_State *parked;         /* innermost coroutine; only while parked */
+    task_cancel_fn cancel_fn;
+    void *cancel_arg;
+    lua_KFunction k;
+    lua_KContext ctx;
+    struct loop_timer sleep_timer;
+    struct task_deadline *deadline; /* NULL when it has none of its own */
+    const char *cancel_kind;   /* "cancelled" or "timeout"; NULL: not cancelled */
+    char *cancel_why;          /* heap, may be NULL */
+    char *name;                /* heap, may be NULL */
+    uint32_t id;               /* shown to people; counts up */
+    uint32_t slot;
+    uint32_t generation;       /* of the wait that is or comes next */
+    int nargs;                 /* arguments on the coroutine before it starts */
+    int nresults;              /* results on top of it when done */
+    unsigned short refusals;   /* waits refused since it was cancelled */
+    unsigned char state;       /* enum task_state */
+    unsigned char wait;        /* enum wait_state */
+    unsigned char queued;      /* in the ready queue */
+    unsigned char detached;
+    unsigned char root;
+    unsigned char body_failed; /* its function raised */
+    unsigned char broken;      /* the last wait was ended from outside */
+    unsigned char kill;        /* close the coroutine when it comes up */
+};
+
+struct tasks {
+    lua_State *main;
+    struct loop *loop;
+    struct loop_job job;       /* runs the ready queue */
+    struct task *ready_first, *ready_last;
+    struct task **slots;
+    uint32_t slot_count;
+    uint32_t last_id;
+    uint32_t free_slot;        /* first free one + 1; 0: none */
+    uint32_t *slot_next;       /* free list */
+    struct task *current;
+    struct task_link *chain;
+    lua_State *volatile running; /* read by the signal handler */
+    volatile sig_atomic_t interrupted;
+    int interrupts;            /* raised so far */
+    int passing;               /* a host wait is on its way up to its task */
+    task_report_fn report;
+    void *report_arg;
+};
+
+extern const char task_live_key;   /* registry: slot -> task userdata */
+
+#define TASK_META "moontap.task"
+#define TASK_ERROR_META "moontap.error"
+
+/* task.c */
+struct task *task_check(lua_State *L, int arg);
+void task_push(lua_State *L, struct task *task);
+struct task *task_create(lua_State *L, int nargs, int detached, int root);
+void task_make_ready(struct task *task);
+void task_end_wait(struct task *task);
+int task_is_over(const struct task *task);
+void task_unanchor(struct task *task);
+int task_collect(lua_State *L);
+enum fault_code task_set_deadline(struct task *task, uint64_t ms);
+
+/* join.c */
+void task_wake_joiners(struct task *task);
+int task_join(lua_State *L);
+int task_join_any(lua_State *L);
+int task_join_all(lua_State *L);
+
+/* coroutine.c */
+int task_drive(struct tasks *tasks, lua_State *co, lua_State *from, int nargs,
+               int *nresults);
+
+/* wait.c */
+void task_arm_interrupt(lua_State *L, int count);
+int task_raise_failure(lua_State *L, struct task *task);
+int task_sleep(lua_State *L);
+
+/* error.c */
+void task_open_errors(lua_State *L);
+/* [-0, +0, m] The error at IDX leaves the coroutine FROM. */
+void task_note_trace(lua_State *L, int idx, lua_State *from, const char *label);
+/* [-0, +0, m] The error at WAS_IDX goes on as the one at NOW_IDX. */
+void task_move_trace(lua_State *L, int was_idx, int now_idx);
+/* [-0, +0, -] TASK has just failed: keeps its traceback. */
+void task_keep_trace(struct task *task);
+/* [-0, +0, -] */
+void task_drop_trace(lua_State *L, struct task *task);
+/* [-0, +0, m] The error of TASK goes on as the one at IDX. */
+void task_pass_trace(lua_State *L, int idx, struct task *task);
+int task_copy_values(lua_State *from, int n, lua_State *to);
+
+#endif
