@@ -171,7 +171,7 @@ search_room(lua_State *L)
             }
         }
     }
-    lua_pushliteral(L, "");
+    lua_pushnil(L); /* nothing to add to the list of places */
     return 1;
 }
 
@@ -200,7 +200,7 @@ search_beside(lua_State *L)
 
     (void)luaL_checkstring(L, 1);
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &beside_key) != LUA_TSTRING) {
-        lua_pushliteral(L, "");
+        lua_pushnil(L);
         return 1;
     }
     (void)lua_getglobal(L, LUA_LOADLIBNAME);
@@ -237,8 +237,10 @@ drop_relative(lua_State *L, const char *field)
         size_t n = strcspn(p, ";");
 
         if (*p == '/') {
+            if (luaL_bufflen(&kept) > 0) {
+                luaL_addchar(&kept, ';');
+            }
             luaL_addlstring(&kept, p, n);
-            luaL_addchar(&kept, ';');
         }
         p += n + (p[n] == ';');
     }
