@@ -1,0 +1,175 @@
+-- retry: when an operation is tried again, and when its outcome is unknown.
+--
+-- Reads, stop and delete may be sent again at will. A POST may not: there is no key by which
+-- the API could tell a repeated request from a second one. It is sent again only when it
+-- certainly did not leave, or when the answer is a refusal that waiting can cure.
+
+local clock = require "moontap.clock"
+local config = require "moontap.config"
+local duration = require "moontap.duration"
+local effects = require "moontap.effects"
+local random = require "moontap.random"
+local schema = require "moontap.native.schema"
+
+local sleep = effects.caller("sleep")
+
+local M = {}
+
+M.MAX_RETRIES = 4
+M.DEADLINE = 300        -- seconds for one operation, all attempts and pauses together
+local BACKOFF_FIRST = 0.5
+local BACKOFF_MAX = 20
+local SLOT_FIRST = 15   -- a slot is free again within a minute, so pauses are longer
+local SLOT_MAX = 60
+local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8,
+                 Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
+
+local POSTS = { create = true, ["ownership.create"] = true, ["ownership.validate"] = true }
+
+-- Seconds until the HTTP date TEXT, or nil when it is none.
+local function until_date(text)
+  local day, month, year, time = text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d:%d%d:%d%d) GMT$")
+  if not day or not MONTHS[month] then return nil end
+  local at = clock.parse(("%s-%02d-%sT%sZ"):format(year, MONTHS[month], day, time))
+  return at and math.max(0, at - clock.now())
+end
+
+--- How long the server asked to wait, in seconds of this process.
+---@param err table an error of an operation
+---@return number|nil
+function M.asked_pause(err)
+  local text = err.retry_after
+  if type(text) ~= "string" then return nil end
+  if text:match("^%s*%d+%.?%d*%s*$") then
+    return tonumber(text) / (config.speed or 1)
+  end
+  return until_date(text)
+end
+
+local function is_refused_for_now(op, err, subject)
+  return err.status == 429
+    or (err.status == 409 and op == "create" and subject.type == "full")
+end
+
+-- Nothing was done: the status says so, whoever wrote the body.
+local function is_clear_refusal(err)
+  local status = err.status
+  if not status then return false end
+  if err.kind == "api" or err.kind == "credentials" then
+    return status < 500 and status ~= 408 and status ~= 499
+  end
+  return err.kind == "http" and status >= 300 and status < 500
+    and status ~= 303 and status ~= 408 and status ~= 499
+end
+
+-- Is it open whether the server did it?
+local function is_ambiguous(err)
+  return err.sent ~= "no" and not is_clear_refusal(err)
+end
+
+local function is_passing(err)
+  local status = err.status
+  if err.kind == "network" or err.kind == "timeout" then return true end
+  if err.kind == "http" and not status then return true end
+  if err.kind ~= "http" and err.kind ~= "api" then return false end
+  return status >= 500 or status == 408 or status == 429 or (err.kind == "http" and status < 300)
+end
+
+--- Whether trying again later can help, as `err.retryable` says.
+local function is_retryable(op, err, subject)
+  if POSTS[op] then
+    if err.sent == "no" then return err.kind == "network" or err.kind == "timeout" end
+    return is_clear_refusal(err) and is_refused_for_now(op, err, subject)
+  end
+  return is_passing(err)
+end
+
+-- Seconds to wait before attempt number `attempts` + 1.
+local function pause(op, err, attempts)
+  local asked = M.asked_pause(err)
+  local speed = config.speed or 1
+  if asked then return asked + 0.5 * random.uniform() / speed end
+  if POSTS[op] and err.status then -- the slot
+    local base = math.min(SLOT_MAX, SLOT_FIRST * 1.5 ^ (attempts - 1))
+    return base * (1 + 0.25 * random.uniform()) / speed
+  end
+  return random.uniform() * math.min(BACKOFF_MAX, BACKOFF_FIRST * 2 ^ (attempts - 1))
+end
+
+-- The parameters as they were meant when the first attempt was made: a pause must not move the
+-- window away from the event.
+local function freeze(op, subject, err)
+  if op ~= "create" then return subject end
+  local asked_at = clock.now() - (err.elapsed or 0)
+  local frozen = schema.normalize(op, subject, { now = asked_at, allow_ipv6 = true })
+  if not frozen then return subject end
+  if frozen.type == "simple" and not frozen.offset_time then
+    frozen.offset_time = clock.format(asked_at)
+  end
+  return frozen
+end
+
+local function seconds(value)
+  return value ~= nil and assert(duration.parse(value)) or nil
+end
+
+-- The options of one attempt that may take at most `left` seconds.
+local function bounded(client, options, left)
+  local timeout = seconds(options and options.timeout) or client.timeout
+  return { timeout = math.max(0.001, math.min(timeout, left)),
+           allow_ipv6 = options and options.allow_ipv6 }
+end
+
+local function give_up(op, err, subject, attempts)
+  err.attempts = attempts
+  err.retryable = is_retryable(op, err, subject)
+  if POSTS[op] and is_ambiguous(err) then
+    err.cause = err.kind
+    err.kind = "unknown_outcome"
+    err.message = ("outcome unknown, not sent again: %s%s"):format(err.message,
+      op == "create" and "; pcaps.list() shows whether a capture was opened" or "")
+    err.retryable = false
+  end
+  return nil, err
+end
+
+-- Goes on after the first attempt has failed with `err`.
+local function try_again(op, attempt, client, subject, options, path, err)
+  local started = clock.boot() - (err.elapsed or 0)
+  local max = options and options.max_retries or client.max_retries
+  local total = seconds(options and options.deadline)
+    or math.max(client.deadline, seconds(options and options.timeout) or 0)
+  local frozen, was_ambiguous, attempts, result = nil, false, 1, nil
+  while true do
+    if op == "ownership.delete" and err.status == 404 and was_ambiguous then return true end
+    if attempts > max or not is_retryable(op, err, subject) then break end
+    was_ambiguous = was_ambiguous or is_ambiguous(err)
+    frozen = frozen or freeze(op, subject, err)
+    local wait = pause(op, err, attempts)
+    if clock.boot() + wait - started >= total then break end
+    sleep(wait)
+    attempts = attempts + 1
+    local left = total - (clock.boot() - started)
+    result, err = attempt(client, frozen, bounded(client, options, left), path)
+    if result ~= nil then return result end
+  end
+  return give_up(op, err, subject, attempts)
+end
+
+--- Defines effect "pcaps.OP". `attempt` sends one request and waits for its answer.
+---@param op string
+---@param attempt fun(client: userdata, subject: any, options?: table, path?: string): any, table?
+---@return function caller
+function M.define(op, attempt)
+  return effects.define("pcaps." .. op, function(client, subject, options, path)
+    local first = options
+    if options and options.deadline then
+      first = bounded(client, options, seconds(options.deadline))
+    end
+    local result, err = attempt(client, subject, first, path)
+    if result ~= nil then return result end
+    return try_again(op, attempt, client, subject, options, path, err)
+  end)
+end
+
+return M

@@ -1,0 +1,43 @@
+-- store: where downloads go that name no place of their own: captures/ACCOUNT/ID.pcap in the
+-- state directory. Only what lies there is ever cleaned up.
+
+local config = require "moontap.config"
+local errors = require "moontap.errors"
+local native = require "moontap.native.pcaps"
+local sys = require "moontap.native.sys"
+
+local M = {}
+
+local function variable(name)
+  local value = os.getenv(name)
+  return value and value:sub(1, 1) == "/" and value or nil
+end
+
+--- The state directory: --state, else the XDG one.
+---@return string|nil
+---@return table|nil err
+function M.directory()
+  if config.state then return config.state end
+  local base = variable("XDG_STATE_HOME")
+  if base then return base .. "/moontap" end
+  local home = variable("HOME")
+  if home then return home .. "/.local/state/moontap" end
+  return nil, errors.new("io", "no state directory: set HOME or XDG_STATE_HOME, or give a path")
+end
+
+--- The path for capture `id` of `client`; its directory exists then. What comes from the
+--- embedded simulator says so in its name.
+---@param client userdata
+---@param id string
+---@return string|nil path
+---@return table|nil err
+function M.place(client, id)
+  local root, err = M.directory()
+  if not root then return nil, err end
+  local dir = ("%s/captures/%s"):format(root, native.encode(client.account_id))
+  local ok, why = sys.mkdir_p(dir, tonumber("700", 8))
+  if not ok then return nil, why end
+  return ("%s/%s%s.pcap"):format(dir, config.sim and "sim-" or "", native.encode(id))
+end
+
+return M
