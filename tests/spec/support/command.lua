@@ -1,0 +1,132 @@
+-- Runs programs in the background and waits for them as a task does, so that a server in this
+-- very process goes on answering.
+
+local io = require "io" -- the plain ones: a test's effects are its own
+local os = require "os"
+local sleep = require("moontap.native.task").sleep
+local tempdir = require "support.tempdir"
+
+local M = {}
+
+local LIMIT_SECONDS = 60
+local POLL_SECONDS = 0.01
+
+M.moontap = os.getenv("MOONTAP_BIN") or "moontap"
+M.test_bin = os.getenv("MOONTAP_TEST_BIN") or "."
+M.source = os.getenv("MOONTAP_SOURCE") or "."
+
+--- Quotes one word for the shell.
+---@param word string
+---@return string
+function M.quote(word)
+  return "'" .. tostring(word):gsub("'", "'\\''") .. "'"
+end
+
+--- The content of a file, or nil.
+---@param path string
+---@return string|nil
+function M.read_file(path)
+  local f <close> = io.open(path, "rb")
+  return f and f:read("a")
+end
+
+--- Calls `fn` until it returns something true, at most `limit` seconds; returns that.
+---@param fn fun(): any
+---@param limit? number
+---@param what? string
+function M.poll(fn, limit, what)
+  local turns = math.ceil((limit or LIMIT_SECONDS) / POLL_SECONDS)
+  for _ = 1, turns do
+    local value = fn()
+    if value then return value end
+    sleep(POLL_SECONDS)
+  end
+  error(("gave up after %s s waiting for %s"):format(limit or LIMIT_SECONDS, what or "?"), 2)
+end
+
+local function command_line(argv)
+  local words = {}
+  for i, word in ipairs(argv) do words[i] = M.quote(word) end
+  return table.concat(words, " ")
+end
+
+local function environment(env)
+  local words = { "env" }
+  for name, value in pairs(env or {}) do
+    words[#words + 1] = value and M.quote(name .. "=" .. value) or "-u " .. M.quote(name)
+  end
+  return table.concat(words, " ")
+end
+
+--- Starts `argv` in the background.
+---@param argv string[]
+---@param options? {cwd?: string, env?: table<string, string|false>, stdin?: string, limit?: number}
+---   `env`: false removes a variable; `limit`: seconds after which it is killed
+---@return table process `wait()` -> status, stdout, stderr; `signal(name)`; `pid`
+function M.start(argv, options)
+  options = options or {}
+  local dir = tempdir.new()
+  local input = "/dev/null"
+  if options.stdin then
+    input = dir .. "/stdin"
+    local f <close> = assert(io.open(input, "wb"))
+    f:write(options.stdin)
+  end
+  local line = ("cd %s && { ( %s timeout -k 5 %d %s <%s >%s/stdout 2>%s/stderr & "
+    .. "echo $! >%s/pid; wait $!; echo $? >%s/status.new; mv %s/status.new %s/status ) 2>%s/shell & }"):format(
+    M.quote(options.cwd or "."), environment(options.env), options.limit or LIMIT_SECONDS,
+    command_line(argv), M.quote(input), dir, dir, dir, dir, dir, dir, dir)
+  assert(os.execute(line))
+  local guard = M.poll(function() -- the timeout that watches the command
+    local text = M.read_file(dir .. "/pid")
+    return text and text:match("(%d+)\n")
+  end, 10, "the start of " .. argv[1])
+  local process = {
+    pid = tonumber(M.poll(function()
+      local children = M.read_file(("/proc/%s/task/%s/children"):format(guard, guard))
+      return not children and guard or children:match("%d+")
+        or (M.read_file(dir .. "/status") and guard)
+    end, 10, "the start of " .. argv[1])),
+  }
+
+  --- Sends a signal to the command.
+  function process.signal(name)
+    os.execute(("kill -%s %d 2>/dev/null"):format(name, process.pid))
+  end
+
+  --- What the command has written so far.
+  function process.stdout() return M.read_file(dir .. "/stdout") or "" end
+  function process.stderr() return M.read_file(dir .. "/stderr") or "" end
+
+  --- Waits for the end; returns exit status (128 + n after signal n), stdout, stderr.
+  function process.wait(limit)
+    local status = tonumber(M.poll(function()
+      return M.read_file(dir .. "/status")
+    end, (limit or options.limit or LIMIT_SECONDS) + 10, "the end of " .. argv[1]))
+    local out, err = process.stdout(), process.stderr()
+    tempdir.remove(dir)
+    return status, out, err
+  end
+
+  --- Asks it to stop and waits for that.
+  function process.stop()
+    process.signal("TERM")
+    return process.wait()
+  end
+
+  return process
+end
+
+--- Runs `argv` to its end. Returns exit status, standard output, standard error.
+---@param argv string[]
+---@param options? table as for `start`
+---@return integer status
+---@return string stdout
+---@return string stderr
+---
+---     local status, out = command.run({ command.moontap, "version" })
+function M.run(argv, options)
+  return M.start(argv, options).wait()
+end
+
+return M
