@@ -1,68 +1,143 @@
--- The simulator for specs: in this process, or as one of its own.
+-- A simulator in process and calls to its handler, for specs.
 
-local command = require "support.command"
-local tempdir = require "support.tempdir"
+local assert = require "luassert"
+local json = require "moontap.json"
+local sims = require "moontap.sim"
 
 local M = {}
 
---- Starts a simulator on loopback in this process, with a throwaway bucket.
----@param options? table as for `moontap.sim`.start
----@return table sim as `moontap.sim`.start gives it; `stop()` also removes the bucket
----@return table client a pcaps client that talks to it
-function M.start(options)
-  local settings = { listen = "127.0.0.1:0", seed = 1 }
-  for key, value in pairs(options or {}) do settings[key] = value end
-  local own_bucket = not settings.bucket and tempdir.new()
-  settings.bucket = settings.bucket or own_bucket
-  local sim = assert(require("moontap.sim").start(settings))
-  local client = require("pcaps").client {
-    account_id = sim.account_id, api_token = sim.api_token, base_url = sim.base_url,
+M.SIMPLE = { type = "simple", system = "magic-transit", time_limit = 300, packet_limit = 10000 }
+M.BUCKET = "s3://capture-bucket/pcaps?region=us-east-1"
+
+local Client = {}
+Client.__index = Client
+
+---Starts a simulator in process with OPTIONS; finally() of the test closes it.
+function M.start(finally, options)
+  local settings = { transport = "inproc" }
+  for name, value in pairs(options or {}) do
+    settings[name] = value
+  end
+  local sim = assert(sims.start(settings))
+  finally(function() sim:close() end)
+  return setmetatable({ sim = sim, base = "/client/v4/accounts/" .. sim.account_id }, Client)
+end
+
+---A copy of PARAMS with CHANGES; false takes a field away.
+function M.with(params, changes)
+  local copy = {}
+  for _, source in ipairs { params, changes or {} } do
+    for name, value in pairs(source) do
+      if value == false then copy[name] = nil else copy[name] = value end
+    end
+  end
+  return copy
+end
+
+---Sends a request; BODY is a table for JSON or a string. Returns the reply and
+---its decoded body.
+function Client:call(method, path, body, headers)
+  if type(body) == "table" then
+    body = json.encode(body)
+  end
+  if path:sub(1, 1) ~= "/" then
+    path = self.base .. "/" .. path
+  end
+  local reply = self.sim.handler {
+    method = method, target = path, path = path, body = body or "", peer = "in-process",
+    headers = headers or { authorization = "Bearer " .. self.sim.api_token },
   }
-  function sim.stop()
-    sim:close()
-    if own_bucket then tempdir.remove(own_bucket) end
-  end
-  return sim, client
+  local kind = reply.headers["Content-Type"]
+  return reply, kind == "application/json" and json.decode(reply.body) or nil
 end
 
---- Runs `fn(sim, client)` with a simulator that is gone afterwards.
----@param options table|nil
----@param fn fun(sim: table, client: table): any
-function M.with(options, fn)
-  local sim, client = M.start(options)
-  local outcome = table.pack(pcall(fn, sim, client))
-  sim.stop()
-  if not outcome[1] then error(outcome[2], 0) end
-  return table.unpack(outcome, 2, outcome.n)
+---The result of a request that succeeds.
+function Client:ok(...)
+  local reply, answer = self:call(...)
+  assert.equal(200, reply.status, reply.body)
+  assert.is_true(answer.success)
+  return answer.result, answer
 end
 
---- Starts `moontap sim` as a process of its own and waits until it listens.
----@param args? string[] further arguments
----@return table process with `env` (the variables a client needs), `port`, `stop()`
-function M.process(args)
-  local dir = tempdir.new()
-  local argv = { command.moontap, "sim", "--port-file", dir .. "/port", "--bucket", dir }
-  for _, word in ipairs(args or {}) do argv[#argv + 1] = word end
-  local process = command.start(argv)
-  local ok, why = pcall(command.poll, function()
-    process.port = tonumber(command.read_file(dir .. "/port") or "")
-    return process.port
-  end, 20, "the simulator's port file")
-  if not ok then
-    local status, _, err = process.stop()
-    error(("%s (exit status %s)\n%s"):format(why, status, err), 2)
+---The first error of a request that is refused with STATUS.
+function Client:refused(status, ...)
+  local reply, answer = self:call(...)
+  assert.equal(status, reply.status, reply.body)
+  assert.is_false(answer.success)
+  assert.is_nil(answer.result)
+  return answer.errors[1], reply, answer
+end
+
+function Client:create(changes, params)
+  return self:ok("POST", "pcaps", M.with(params or M.SIMPLE, changes))
+end
+
+---Creates a simple capture, waits and returns its file and record.
+function Client:capture(changes)
+  local capture = self:create(changes)
+  moontap.sleep(1.5)
+  local reply = self:call("GET", "pcaps/" .. capture.id .. "/download")
+  assert.equal(200, reply.status)
+  assert.equal("application/vnd.tcpdump.pcap", reply.headers["Content-Type"])
+  return reply.body, capture
+end
+
+---The path of what lies in the bucket URI CONF.
+function Client:bucket_path(name)
+  return self.sim.bucket .. "/s3/capture-bucket/pcaps/" .. (name or "")
+end
+
+---The challenge's content.
+function Client:read_challenge(entry)
+  local f <close> = assert(io.open(self:bucket_path(entry.filename)))
+  return f:read "a"
+end
+
+---Makes the bucket usable.
+function Client:validate_bucket()
+  local entry = self:ok("POST", "pcaps/ownership", { destination_conf = M.BUCKET })
+  return self:ok("POST", "pcaps/ownership/validate",
+    { destination_conf = M.BUCKET, ownership_challenge = self:read_challenge(entry) })
+end
+
+---Names of the capture files in the bucket.
+function Client:bucket_files(id)
+  local names = {}
+  for name in require "lfs".dir(self:bucket_path()) do
+    if name:find(id, 1, true) then
+      names[#names + 1] = name
+    end
   end
-  process.env = { CLOUDFLARE_EMAIL = false, CLOUDFLARE_API_KEY = false }
-  for name, value in process.stdout():gmatch("(CLOUDFLARE_[%w_]+)=(%S+)") do
-    process.env[name] = value
+  table.sort(names)
+  return names
+end
+
+---Parses a classic little-endian pcap file.
+function M.read_pcap(bytes)
+  local magic, _, _, _, _, snaplen, link = ("<I4I2I2I4I4I4I4"):unpack(bytes)
+  assert.equal(0xA1B2C3D4, magic)
+  local file, at = { snaplen = snaplen, link = link }, 25
+  while at <= #bytes do
+    local seconds, us, kept, length = ("<I4I4I4I4"):unpack(bytes, at)
+    file[#file + 1] = { us = seconds * 1000000 + us, length = length,
+                        bytes = bytes:sub(at + 16, at + 15 + kept) }
+    assert.equal(kept, #file[#file].bytes)
+    at = at + 16 + kept
   end
-  local stop = process.stop
-  function process.stop()
-    local status, out, err = stop()
-    tempdir.remove(dir)
-    return status, out, err
+  return file
+end
+
+---Runs COMMAND with BYTES in a file called FILE in it; what it prints.
+function M.pipe(command, bytes)
+  local name = os.tmpname()
+  do
+    local f <close> = assert(io.open(name, "wb"))
+    f:write(bytes)
   end
-  return process
+  local pipe <close> = assert(io.popen((command:gsub("FILE", name)) .. " 2>/dev/null"))
+  local printed = pipe:read "a"
+  os.remove(name)
+  return printed
 end
 
 return M
