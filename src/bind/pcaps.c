@@ -42,7 +42,7 @@ release(struct pcaps_call *call)
     if (exchange != NULL)
         http_exchange_free(exchange);
     buf_wipe(&call->body); /* may hold the keys of a bucket */
-    pcaps_file_drop(call);
+    http_file_drop(&call->file);
 }
 
 static void
@@ -77,8 +77,7 @@ new_call(lua_State *L, enum pcaps_op op)
     call->op = op;
     call->suffix[0] = '\0';
     call->ray[0] = '\0';
-    call->fd = -1;
-    call->temp = NULL;
+    call->file = (struct http_file){.fd = -1};
     buf_init(&call->body, PCAPS_BODY_MAX);
     luaL_setmetatable(L, PCAPS_CALL_META);
     return call;
@@ -133,7 +132,7 @@ send_request(lua_State *L, const struct pcaps_client *client, struct pcaps_call 
         .url = url,
         .headers = headers,
         .total_timeout_ms = options->timeout_ms != 0 ? options->timeout_ms : client->timeout_ms,
-        .sink_fd = call->fd,
+        .sink_fd = call->file.fd,
     };
     struct fault fault;
 
@@ -220,7 +219,7 @@ send_id(lua_State *L, enum pcaps_op op)
     call = new_call(L, op);
     (void)snprintf(call->suffix, sizeof call->suffix, "%s%s%s", info->before,
                    pcaps_encode(id, len, segment), info->after);
-    if (path != NULL && pcaps_file_open(call, path, &fault) != FAULT_OK)
+    if (path != NULL && http_file_open(&call->file, path, &fault) != FAULT_OK)
         return pcaps_push_fault(L, call, &fault, HTTP_SENT_NO, 0);
     return send_request(L, client, call, &options);
 }

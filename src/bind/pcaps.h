@@ -78,8 +78,7 @@ struct pcaps_call {
     struct buf body;                /* of the request */
     char suffix[PCAPS_SUFFIX_MAX];  /* of the path, behind …/pcaps */
     char ray[64];                   /* cf-ray of the answer, or "" */
-    int fd;                         /* of the temporary file, or -1 */
-    char *temp;                     /* its name (heap), or NULL */
+    struct http_file file;          /* of a download */
 };
 
 /* How one call is to be made; from its option table. */
@@ -132,13 +131,8 @@ int pcaps_observe(lua_State *L);
 
 /* pcaps_file.c ------------------------------------------------------------ */
 
-/* Opens the temporary file beside PATH in CALL. */
-enum fault_code pcaps_file_open(struct pcaps_call *call, const char *path,
-                                struct fault *fault);
-/* Checks that CALL's file is a capture, syncs it and gives it its name PATH. */
-enum fault_code pcaps_file_commit(struct pcaps_call *call, const char *path, int framed,
-                                  struct fault *fault);
-/* Removes the temporary file, if any. Works twice. */
-void pcaps_file_drop(struct pcaps_call *call);
+/* Checks that the file FD is a pcap or pcapng. FRAMED: HTTP said where it ends;
+ * else a pcap must also end where a packet ends. */
+enum fault_code pcaps_file_check(int fd, int framed, struct fault *fault);
 
 #endif

@@ -400,7 +400,8 @@ push_file(lua_State *L, struct pcaps_call *call)
         lua_pushfstring(L, "download: status %d with %s, not a capture", r->status, type);
         return push_refusal(L, call, "http");
     }
-    if (pcaps_file_commit(call, path, is_framed(call), &fault) != FAULT_OK)
+    if (pcaps_file_check(call->file.fd, is_framed(call), &fault) != FAULT_OK ||
+        http_file_commit(&call->file, path, &fault) != FAULT_OK)
         return pcaps_push_fault(L, call, &fault, HTTP_SENT_YES, r->elapsed_ms);
     lua_pushvalue(L, 4);
     return 1;

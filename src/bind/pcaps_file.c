@@ -1,64 +1,15 @@
 /*
- * bind/pcaps_file: the file of a download. Written under a temporary name
- * beside its place, checked, synced, renamed: what has its name is whole.
+ * bind/pcaps_file: whether a file that was downloaded is a capture, and whole.
  */
 #include "pcaps.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SUFFIX ".part-XXXXXX"
 #define FILE_HEADER 24   /* bytes before the first packet of a pcap */
 #define PACKET_HEADER 16 /* bytes before each packet */
-
-static enum fault_code
-io_fault(struct fault *fault, const char *what, const char *path)
-{
-    return fault_set(fault, FAULT_IO, "%s %s: %s", what, path, strerror(errno));
-}
-
-enum fault_code
-pcaps_file_open(struct pcaps_call *call, const char *path, struct fault *fault)
-{
-    size_t n = strlen(path);
-    struct stat st;
-
-    if (n == 0 || n > 4000)
-        return fault_set(fault, FAULT_INVALID, "the path is empty or too long");
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return fault_set(fault, FAULT_IO, "%s exists and is no ordinary file", path);
-    call->temp = mem_alloc(n + sizeof SUFFIX);
-    if (call->temp == NULL)
-        return fault_set(fault, FAULT_NOMEM, "out of memory");
-    memcpy(call->temp, path, n);
-    memcpy(call->temp + n, SUFFIX, sizeof SUFFIX);
-    call->fd = mkostemp(call->temp, O_CLOEXEC); /* mode 0600 */
-    if (call->fd >= 0)
-        return FAULT_OK;
-    (void)io_fault(fault, "create", path);
-    mem_free(call->temp);
-    call->temp = NULL;
-    return FAULT_IO;
-}
-
-void
-pcaps_file_drop(struct pcaps_call *call)
-{
-    if (call->temp != NULL) {
-        (void)unlink(call->temp); /* best effort: it may have been renamed */
-        mem_free(call->temp);
-        call->temp = NULL;
-    }
-    if (call->fd >= 0) {
-        (void)close(call->fd);
-        call->fd = -1;
-    }
-}
 
 static uint32_t
 read_u32(const unsigned char *p, int big)
@@ -99,8 +50,8 @@ ends_whole(int fd, off_t size, int big)
     return at == size;
 }
 
-static enum fault_code
-check_capture(int fd, int framed, struct fault *fault)
+enum fault_code
+pcaps_file_check(int fd, int framed, struct fault *fault)
 {
     unsigned char head[FILE_HEADER] = {0};
     struct stat st;
@@ -116,39 +67,5 @@ check_capture(int fd, int framed, struct fault *fault)
                        (!framed && !ends_whole(fd, st.st_size, format == 3))))
         return fault_set(fault, FAULT_PROTOCOL, "the capture was cut off after %lld bytes",
                          (long long)st.st_size);
-    return FAULT_OK;
-}
-
-/* Makes the new name in the directory of PATH durable. Best effort: the file
- * itself is synced, and not every file system can sync a directory. */
-static void
-sync_directory(const char *path)
-{
-    char dir[4096];
-    const char *slash = strrchr(path, '/');
-    int n = slash == NULL ? 0 : slash == path ? 1 : (int)(slash - path), fd;
-
-    (void)snprintf(dir, sizeof dir, "%.*s", n == 0 ? 1 : n, n == 0 ? "." : path);
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
-    }
-}
-
-enum fault_code
-pcaps_file_commit(struct pcaps_call *call, const char *path, int framed, struct fault *fault)
-{
-    enum fault_code code = check_capture(call->fd, framed, fault);
-
-    if (code != FAULT_OK)
-        return code;
-    if (fsync(call->fd) != 0)
-        return io_fault(fault, "sync", path);
-    if (rename(call->temp, path) != 0)
-        return io_fault(fault, "rename to", path);
-    mem_free(call->temp);
-    call->temp = NULL; /* it has its name: nothing to remove */
-    sync_directory(path);
     return FAULT_OK;
 }
