@@ -88,13 +88,14 @@ end
 local function count_busy(state)
   local busy, newest
   repeat
-    busy, newest = 0, state.captures[#state.captures]
-    for _, capture in ipairs(table.move(state.captures, 1, #state.captures, 1, {})) do
-      if capture.type == "full" and full.is_busy(state, capture) then
+    busy, newest = 0, state.newest
+    for i = state.oldest, newest do
+      local capture = state.captures[i]
+      if capture and capture.type == "full" and full.is_busy(state, capture) then
         busy = busy + 1
       end
     end
-  until state.captures[#state.captures] == newest
+  until state.newest == newest
   return busy
 end
 
@@ -114,15 +115,18 @@ end
 
 ---Remembers CAPTURE and forgets the oldest one that is too many.
 local function keep(state, capture)
-  state.captures[#state.captures + 1] = capture
+  state.newest = state.newest + 1
+  state.captures[state.newest] = capture
   state.capture_by_id[capture.id] = capture
-  if #state.captures > state.knobs.retention_max then
-    state.capture_by_id[table.remove(state.captures, 1).id] = nil
+  if state.newest - state.oldest >= state.knobs.retention_max then
+    state.capture_by_id[state.captures[state.oldest].id] = nil
+    state.captures[state.oldest] = nil
+    state.oldest = state.oldest + 1
   end
 end
 
 ---The part of a capture that both types have.
-local function new_capture(state, params)
+local function new_capture(state, params, filter)
   local filter_v1 = {}
   for _, name in ipairs(FILTER_FIELDS) do
     filter_v1[name] = params.filter_v1 and params.filter_v1[name]
@@ -134,6 +138,7 @@ local function new_capture(state, params)
     submitted_us = state:now_us(),
     boot = clock.boot(),
     filter_v1 = filter_v1,
+    filter = filter,
     time_limit = math.tointeger(params.time_limit),
     packet_limit = math.tointeger(params.packet_limit),
   }
@@ -146,10 +151,9 @@ local function create_simple(state, params, filter)
   if refusal then
     return refusal
   end
-  local capture = new_capture(state, params)
+  local capture = new_capture(state, params, filter)
   capture.offset_us = offset_us
   state.last_simple = capture.boot
-  simple.open(state, capture, filter)
   keep(state, capture)
   return envelope.ok(result_of(state, capture))
 end
@@ -169,13 +173,13 @@ local function create_full(state, params, filter)
   if refusal then
     return refusal
   end
-  local capture = new_capture(state, params)
+  local capture = new_capture(state, params, filter)
   capture.colo_name = params.colo_name
   capture.destination_conf = (knobs.echo_secrets or not place) and params.destination_conf
     or place.conf
   capture.bucket = place
   capture.byte_limit = math.tointeger(params.byte_limit)
-  full.open(state, capture, filter, sites or {})
+  full.open(state, capture, sites or {})
   keep(state, capture)
   return envelope.ok(result_of(state, capture))
 end
@@ -200,15 +204,16 @@ end
 ---@param state moontap.sim.State
 ---@return table reply
 function M.list(state)
-  local all, knobs = state.captures, state.knobs
-  local chosen = {}
-  for i = #all, math.max(1, #all - knobs.list_max + 1), -1 do
-    chosen[#chosen + 1] = all[i]
+  local knobs = state.knobs
+  local chosen, total = {}, state.newest - state.oldest + 1
+  local last = math.max(state.oldest, state.newest - knobs.list_max + 1)
+  if knobs.list_order == "newest" then
+    for i = state.newest, last, -1 do
+      chosen[#chosen + 1] = state.captures[i]
+    end
+  else
+    table.move(state.captures, last, state.newest, 1, chosen)
   end
-  if knobs.list_order == "oldest" then
-    table.sort(chosen, function(a, b) return a.submitted_us < b.submitted_us end)
-  end
-  local total = #all
   local results = json.array {}
   for i, capture in ipairs(chosen) do
     results[i] = result_of(state, capture)
@@ -220,11 +225,11 @@ end
 ---A finished capture that nobody asked for, for clients whose tests ask about
 ---ids of their own.
 local function invent(state, id)
-  local capture = new_capture(state, { type = "simple", system = "magic-transit",
-                                       time_limit = 300, packet_limit = 10000 })
+  local params = { type = "simple", system = "magic-transit", time_limit = 300,
+                   packet_limit = 10000 }
+  local capture = new_capture(state, params, assert(filters.compile(nil, state.knobs)))
   capture.id, capture.offset_us = id, capture.submitted_us
   capture.boot = capture.boot - state.knobs.simple_ready / state.speed
-  simple.open(state, capture, assert(filters.compile(nil, state.knobs)))
   return capture
 end
 

@@ -34,10 +34,9 @@ end
 ---Starts CAPTURE.
 ---@param state moontap.sim.State
 ---@param capture table
----@param filter moontap.sim.Filter
 ---@param sites table<integer, boolean>
-function M.open(state, capture, filter, sites)
-  capture.view = traffic.view(state.world, filter, { sites = sites })
+function M.open(state, capture, sites)
+  capture.view = traffic.view(state.world, capture.filter, { sites = sites })
   capture.base = capture.submitted_us // 1000000
   capture.slot = capture.base        -- the next slot to look at
   capture.queue, capture.at = {}, 0  -- packets of the last slot, and how many are used up

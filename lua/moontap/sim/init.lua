@@ -181,17 +181,6 @@ function Sim:exports()
     self.base_url, self.account_id, self.api_token)
 end
 
----Removes a directory with all that is in it.
-local function remove_tree(sys, path)
-  for _, name in ipairs(sys.list(path) or {}) do
-    local child = path .. "/" .. name
-    if not sys.remove(child) then
-      remove_tree(sys, child)
-    end
-  end
-  sys.remove(path)
-end
-
 ---Stops serving. The buckets go too, unless their directory was given. Works
 ---twice.
 function Sim:close()
@@ -205,7 +194,7 @@ function Sim:close()
   end
   if self.own_bucket then
     self.own_bucket = nil
-    remove_tree(require "moontap.native.sys", self.bucket)
+    require "moontap.native.sys".remove_tree(self.bucket)
   end
 end
 

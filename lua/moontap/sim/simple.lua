@@ -15,20 +15,16 @@ local function window(capture)
   return capture.offset_us - capture.time_limit * 1000000, capture.offset_us
 end
 
+local function view_of(state, capture)
+  return traffic.view(state.world, capture.filter, { sampled = true })
+end
+
 local function is_empty(state, capture)
   if capture.empty == nil then
     local from_us, to_us = window(capture)
-    capture.empty = not traffic.any(capture.view, from_us, to_us, state.pause)
+    capture.empty = not traffic.any(view_of(state, capture), from_us, to_us, state.pause)
   end
   return capture.empty
-end
-
----Makes CAPTURE ready to be asked for.
----@param state moontap.sim.State
----@param capture table
----@param filter moontap.sim.Filter
-function M.open(state, capture, filter)
-  capture.view = traffic.view(state.world, filter, { sampled = true })
 end
 
 ---@param state moontap.sim.State
@@ -52,7 +48,7 @@ end
 ---@param capture table
 ---@return string
 function M.file(state, capture)
-  local view = capture.view
+  local view = view_of(state, capture)
   local from_us, to_us = window(capture)
   local names, base = traffic.sample(view, from_us, to_us, capture.packet_limit,
     state.knobs.simple_selection, state.pause)

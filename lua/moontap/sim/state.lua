@@ -12,7 +12,9 @@ local rng = require "moontap.sim.rng"
 ---@field account_id string
 ---@field credentials {token: string, read_token: string|nil, email: string, key: string}
 ---@field bucket string directory that stands in for all buckets
----@field captures table[] oldest first
+---@field captures table<integer, table> by number, from oldest to newest
+---@field oldest integer
+---@field newest integer
 ---@field capture_by_id table<string, table>
 ---@field ownerships table[] oldest first
 ---@field drawn integer numbers drawn so far, see draw
@@ -26,7 +28,7 @@ local M = {}
 function M.new(fields)
   local state = setmetatable(fields, State)
   state.captures, state.capture_by_id, state.ownerships = {}, {}, {}
-  state.drawn = 0
+  state.oldest, state.newest, state.drawn = 1, 0, 0
   state.window_start, state.window_used = clock.boot(), 0
   return state
 end

@@ -74,15 +74,11 @@ local function can_match(flow, filter)
     and not any_in_prefix(flow.pool.known, filter.source, filter.source_size) then
     return false
   end
-  for field, port in pairs { source_port = "source_port", destination_port = "port" } do
-    if filter[field] then
-      local ports = flow[port]
-      if not ports or (ports.list and not ports.known[filter[field]]) then
-        return false
-      end
-    end
+  local function can_have(ports, wanted)
+    return not wanted or (ports ~= nil and (not ports.list or ports.known[wanted]))
   end
-  return true
+  return can_have(flow.source_port, filter.source_port)
+    and can_have(flow.port, filter.destination_port)
 end
 
 ---Whether every packet of FLOW, which can match, passes FILTER.
