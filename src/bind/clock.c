@@ -12,7 +12,8 @@
 
 int luaopen_moontap_native_clock(lua_State *L);
 
-/* Microseconds since 1970 that a date-time can have: years -9999 to 9999. */
+/* Seconds since 1970 that a date-time of four digits can have. */
+#define CLOCK_MIN_S (-62135596800.0)
 #define CLOCK_MAX_S 253402300799.0
 
 /* now() -> seconds since 1970, a float */
@@ -38,7 +39,7 @@ clock_format(lua_State *L)
     lua_Number seconds = luaL_checknumber(L, 1);
     char text[RFC3339_SIZE];
 
-    luaL_argcheck(L, seconds >= -62135596800.0 && seconds <= CLOCK_MAX_S, 1,
+    luaL_argcheck(L, seconds >= CLOCK_MIN_S && seconds <= CLOCK_MAX_S, 1,
                   "outside the years 1 to 9999");
     lua_pushstring(L, rfc3339_format(llround(seconds * 1e6), text));
     return 1;
@@ -69,18 +70,19 @@ push_seconds(lua_State *L, uint64_t ms)
         lua_pushnumber(L, (lua_Number)ms / 1e3);
 }
 
-/* parse_duration("5m" or seconds) -> seconds, or nil */
+/* parse_duration("5m" or seconds) -> seconds, or nil (also for other types) */
 static int
 clock_parse_duration(lua_State *L)
 {
     uint64_t ms = 0;
     size_t n;
-    int bad;
+    int bad = -1;
 
+    luaL_checkany(L, 1);
     if (lua_type(L, 1) == LUA_TNUMBER) {
         bad = duration_from_seconds(lua_tonumber(L, 1), &ms);
-    } else {
-        const char *text = luaL_checklstring(L, 1, &n);
+    } else if (lua_type(L, 1) == LUA_TSTRING) {
+        const char *text = lua_tolstring(L, 1, &n);
 
         bad = duration_parse(text, n, &ms);
     }

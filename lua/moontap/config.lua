@@ -1,0 +1,17 @@
+-- config: what the command line has settled, for the rest to read. The command line writes it once
+-- before anything else runs; a field that was not given reads as its default.
+
+---@class moontap.config
+---@field base_url? string
+---@field account_id? string
+---@field token_file? string
+---@field cacert? string file with the only roots to trust
+---@field state? string directory for what outlives a run
+---@field sim? { base_url: string, account_id: string, api_token: string } set under --sim
+---@field speed number divides the durations that belong to the API; 1
+---@field verbose integer 0, 1 or 2
+---@field quiet boolean
+---@field json boolean
+local defaults = { speed = 1, verbose = 0, quiet = false, json = false }
+
+return setmetatable({}, { __index = defaults })
