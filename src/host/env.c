@@ -164,6 +164,10 @@ open_moontap(lua_State *L)
     lua_pushcfunction(L, missing_member);
     lua_setfield(L, -2, "__index");
     (void)lua_setmetatable(L, -2);
+    (void)luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "moontap"); /* for those who require what is global */
+    lua_pop(L, 1);
     lua_setglobal(L, "moontap");
 }
 
