@@ -104,8 +104,9 @@ void task_push_traceback(lua_State *L, struct task *task);
  * "timeout"; WHY is copied. Never raises. */
 void task_cancel(struct task *task, const char *kind, const char *why);
 
-/* May be called from a signal handler: makes the running coroutine raise. */
-void task_interrupt(struct tasks *tasks);
+/* May be called from a signal handler: makes the running coroutine raise an
+ * error of kind "cancelled" with the message WHY (static). */
+void task_interrupt(struct tasks *tasks, const char *why);
 /* [-0, +1, m] Pushes a text with one line a task: state, and file:line where it
  * waits. */
 void task_push_list(lua_State *L, struct tasks *tasks);

@@ -11,6 +11,7 @@
 
 #include <lua.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Exit statuses; docs say what each means to a user. */
 enum host_exit {
@@ -62,6 +63,12 @@ int host_run(struct host *host, int nargs);
 
 /* Routes SIGINT, SIGTERM and SIGUSR1 to HOST; SIGPIPE is ignored. */
 enum fault_code host_catch_signals(struct host *host, struct fault *fault);
+
+/*
+ * In MS milliseconds of real time, 0 to take it back, interrupts whatever runs
+ * then, a loop that never waits included. Returns 0, or -1 with errno set.
+ */
+int host_set_alarm(uint64_t ms);
 
 /* Shared by the files of this room ------------------------------------------- */
 

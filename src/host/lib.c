@@ -5,6 +5,7 @@
 #include "host.h"
 
 #include "buf.h"
+#include "duration.h"
 
 #include <lauxlib.h>
 
@@ -54,6 +55,19 @@ is_virtual(lua_State *L)
 {
     lua_pushboolean(L, loop_is_virtual(task_loop(L)));
     return 1;
+}
+
+/* set_alarm(seconds): in so many seconds of real time whatever runs is
+ * interrupted, also what never waits; 0 takes it back. */
+static int
+set_alarm(lua_State *L)
+{
+    uint64_t ms;
+
+    luaL_argcheck(L, duration_from_seconds(luaL_checknumber(L, 1), &ms) == 0, 1,
+                  "expected seconds");
+    (void)host_set_alarm(ms); /* fails only for arguments that cannot come */
+    return 0;
 }
 
 /* set_memory_max(bytes): Lua's memory is capped; 0 means no cap. */
@@ -121,6 +135,7 @@ static const luaL_Reg funcs[] = {
     {"is_virtual", is_virtual},
     {"load_code", load_code},
     {"load_script", load_script},
+    {"set_alarm", set_alarm},
     {"set_memory_max", set_memory_max},
     {"set_virtual", set_virtual},
     {"tasks", list_tasks},

@@ -10,12 +10,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 /* Signals -------------------------------------------------------------------- */
 
 static struct tasks *volatile signalled_tasks;
 static volatile sig_atomic_t signal_count;
+static volatile sig_atomic_t alarm_fired;
+
+static const char text_interrupted[] = "interrupted";
+static const char text_too_long[] = "the time limit passed";
 
 /* The first signal asks, the second one leaves at once. */
 static void
@@ -28,8 +33,36 @@ on_stop_signal(int signum)
         _exit(HOST_EXIT_STOPPED);
     }
     if (tasks != NULL) {
-        task_interrupt(tasks);
+        task_interrupt(tasks, text_interrupted);
     }
+}
+
+/* For a script that is too busy to meet its deadline in the loop. */
+static void
+on_alarm(int signum)
+{
+    struct tasks *tasks = signalled_tasks;
+
+    (void)signum;
+    alarm_fired = 1;
+    if (tasks != NULL) {
+        task_interrupt(tasks, text_too_long);
+    }
+}
+
+int
+host_set_alarm(uint64_t ms)
+{
+    struct sigaction action;
+    struct itimerval timer;
+
+    memset(&action, 0, sizeof action);
+    (void)sigemptyset(&action.sa_mask);
+    action.sa_handler = on_alarm;
+    memset(&timer, 0, sizeof timer);
+    timer.it_value.tv_sec = (time_t)(ms / 1000u);
+    timer.it_value.tv_usec = (suseconds_t)(ms % 1000u) * 1000;
+    return sigaction(SIGALRM, &action, NULL) == 0 ? setitimer(ITIMER_REAL, &timer, NULL) : -1;
 }
 
 /* [-0, +1, m] */
@@ -106,9 +139,10 @@ is_over(void *arg)
 {
     struct host *host = arg;
 
-    if (signal_count > 0 && !host->cancelled) {
+    if ((signal_count > 0 || alarm_fired) && !host->cancelled) {
         host->cancelled = 1;
-        task_cancel(host->root, "cancelled", "interrupted");
+        task_cancel(host->root, "cancelled",
+                    signal_count > 0 ? text_interrupted : text_too_long);
     }
     return host->exiting || task_state(host->root) >= TASK_DONE;
 }
@@ -206,7 +240,8 @@ outcome(struct host *host)
         return status;
     case TASK_CANCELLED:
         (void)fflush(stdout);
-        (void)fputs("moontap: interrupted\n", stderr);
+        (void)fprintf(stderr, "moontap: %s\n",
+                      signal_count > 0 ? text_interrupted : text_too_long);
         return HOST_EXIT_STOPPED;
     default:
         return report_failure(host);

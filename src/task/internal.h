@@ -89,6 +89,7 @@ struct tasks {
     struct task_link *chain;
     lua_State *volatile running; /* read by the signal handler */
     volatile sig_atomic_t interrupted;
+    const char *volatile interrupt_why;
     int interrupts;            /* raised so far */
     int passing;               /* a host wait is on its way up to its task */
     task_report_fn report;

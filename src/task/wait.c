@@ -298,13 +298,13 @@ interrupt_hook(lua_State *L, lua_Debug *ar)
     }
     task_arm_interrupt(L, HOOK_AGAIN);
     if (++tasks->interrupts > TASK_INTERRUPTS_MAX && is_chain_yieldable(tasks)) {
-        task_cancel(task, "cancelled", "interrupted");
+        task_cancel(task, "cancelled", tasks->interrupt_why);
         task->kill = 1; /* a pcall loop swallows what is raised, not this */
         tasks->passing = 1;
         (void)lua_yield(L, 0);
         return;
     }
-    task_new_error(L, "cancelled", "interrupted");
+    task_new_error(L, "cancelled", tasks->interrupt_why);
     lua_error(L);
 }
 
@@ -317,10 +317,11 @@ task_arm_interrupt(lua_State *L, int count)
 }
 
 void
-task_interrupt(struct tasks *tasks)
+task_interrupt(struct tasks *tasks, const char *why)
 {
     lua_State *L = tasks->running;
 
+    tasks->interrupt_why = why;
     tasks->interrupted = 1;
     if (L != NULL) {
         task_arm_interrupt(L, 1);
