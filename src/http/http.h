@@ -118,4 +118,21 @@ const char *http_header(const struct http_exchange *exchange, const char *name,
  * it. Never blocks, not even while a name server stays silent. */
 void http_exchange_free(struct http_exchange *exchange);
 
+/* A file that gets its name only when it is whole; its fd can be a sink. */
+struct http_file {
+    int fd;     /* -1 when closed */
+    char *temp; /* the name beside its place, mode 0600; NULL when none */
+};
+
+/* Makes FILE under a temporary name beside PATH. Refuses a PATH that exists
+ * and is no ordinary file. FILE may be dropped whatever came of it. */
+enum fault_code http_file_open(struct http_file *file, const char *path,
+                               struct fault *fault);
+/* Syncs FILE and gives it the name PATH. */
+enum fault_code http_file_commit(struct http_file *file, const char *path,
+                                 struct fault *fault);
+/* Closes FILE and removes it if it has no name yet. Works twice, and on a FILE
+ * with fd -1 and no temp. */
+void http_file_drop(struct http_file *file);
+
 #endif

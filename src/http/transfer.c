@@ -10,9 +10,11 @@
  */
 #include "http_int.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define SINK_BUFFER (128L * 1024L) /* receive buffer of a download */
 #define PLAIN_BUFFER (16L * 1024L)
@@ -236,6 +238,33 @@ any_proxy_variable(void)
     return 0;
 }
 
+/*
+ * A multi handle whose own pair of sockets no child process inherits. libcurl
+ * opens them without FD_CLOEXEC and does not tell which they are; they are the
+ * two lowest numbers that are free.
+ */
+static CURLM *
+new_multi(void)
+{
+    int fds[2], i;
+    CURLM *multi;
+
+    fds[0] = dup(STDERR_FILENO);
+    fds[1] = dup(STDERR_FILENO);
+    for (i = 0; i < 2; i++) {
+        if (fds[i] >= 0) {
+            (void)close(fds[i]);
+        }
+    }
+    multi = curl_multi_init();
+    for (i = 0; i < 2; i++) {
+        if (fds[i] >= 0) {
+            (void)fcntl(fds[i], F_SETFD, FD_CLOEXEC); /* fails if it is not open */
+        }
+    }
+    return multi;
+}
+
 static int
 set_up_multi(struct transfers *ts)
 {
@@ -267,7 +296,7 @@ transfers_new(struct http *http, struct transfers **out, struct fault *fault)
         return fault_set(fault, FAULT_NOMEM, "libcurl cannot be started");
     }
     ts->no_proxy = !any_proxy_variable();
-    ts->multi = curl_multi_init();
+    ts->multi = new_multi();
     ts->share = curl_share_init();
     ts->urls = urls_new();
     ts->pool = mem_zalloc(http->on_wire * sizeof(struct transfer *));
