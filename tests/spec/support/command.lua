@@ -60,8 +60,8 @@ end
 
 --- Starts `argv` in the background.
 ---@param argv string[]
----@param options? {cwd?: string, env?: table<string, string|false>, stdin?: string, limit?: number}
----   `env`: false removes a variable; `limit`: seconds after which it is killed
+---@param options? table `cwd`; `env`, variables to set, or to remove where the value is false;
+---   `stdin`, its text; `limit`, seconds after which it is killed
 ---@return table process `wait()` -> status, stdout, stderr; `signal(name)`; `pid`
 function M.start(argv, options)
   options = options or {}
