@@ -40,7 +40,7 @@ end
 local function parse_directory(text)
   local segments = {}
   for segment in text:gmatch "[^/]+" do
-    if segment == "." or segment == ".." or segment:find "[%z\1-\32\127\\]" then
+    if segment == "." or segment == ".." or segment:find "[\0-\32\127\\]" then
       return nil
     end
     segments[#segments + 1] = segment
