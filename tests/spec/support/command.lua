@@ -73,7 +73,8 @@ function M.start(argv, options)
     f:write(options.stdin)
   end
   local line = ("cd %s && { ( %s timeout -k 5 %d %s <%s >%s/stdout 2>%s/stderr & "
-    .. "echo $! >%s/pid; wait $!; echo $? >%s/status.new; mv %s/status.new %s/status ) 2>%s/shell & }"):format(
+    .. "echo $! >%s/pid; wait $!; echo $? >%s/status.new; mv %s/status.new %s/status ) "
+    .. "2>%s/shell & }"):format(
     M.quote(options.cwd or "."), environment(options.env), options.limit or LIMIT_SECONDS,
     command_line(argv), M.quote(input), dir, dir, dir, dir, dir, dir, dir)
   assert(os.execute(line))
