@@ -15,7 +15,7 @@ local M = {}
 
 local NO_PACKETS <const> = "No packets matched the filter within the time limit."
 -- Packets built between two turns that other tasks get.
-local TURN <const> = 4000
+local TURN <const> = 1000
 
 ---The indices of the sites that NAME, a site or a metro, stands for.
 ---@param world table

@@ -8,7 +8,7 @@ local traffic = require "moontap.sim.traffic"
 local M = {}
 
 -- Packets built between two turns that other tasks get.
-local TURN <const> = 4000
+local TURN <const> = 1000
 
 ---The microseconds since 1970 that CAPTURE looks at, both included.
 local function window(capture)

@@ -20,7 +20,7 @@ local NOISE_STEP <const> = 0xA0761D6478BD642F
 local FLOW_SHIFT <const> = 28
 local NUMBER_MASK <const> = (1 << FLOW_SHIFT) - 1
 -- Packets looked at between two turns that other tasks get.
-local TURN <const> = 20000
+local TURN <const> = 5000
 
 ---How busy SLOT is compared with the busiest time of day.
 local function day_factor(world, slot)

@@ -12,6 +12,15 @@ M.BUCKET = "s3://capture-bucket/pcaps?region=us-east-1"
 local Client = {}
 Client.__index = Client
 
+local open = {}
+
+---Closes all simulators of a test, which has only one finally().
+local function close_all()
+  for i = #open, 1, -1 do
+    table.remove(open, i):close()
+  end
+end
+
 ---Starts a simulator in process with OPTIONS; finally() of the test closes it.
 function M.start(finally, options)
   local settings = { transport = "inproc" }
@@ -19,7 +28,8 @@ function M.start(finally, options)
     settings[name] = value
   end
   local sim = assert(sims.start(settings))
-  finally(function() sim:close() end)
+  open[#open + 1] = sim
+  finally(close_all)
   return setmetatable({ sim = sim, base = "/client/v4/accounts/" .. sim.account_id }, Client)
 end
 
