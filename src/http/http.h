@@ -90,6 +90,9 @@ void http_free(struct http *http);
 enum fault_code http_configure(struct http *http, const struct http_options *options,
                                struct fault *fault);
 
+/* The version of libcurl in use, "7.88.1". */
+const char *http_library_version(void);
+
 /*
  * Requests to URL_PREFIX ("http://sim.internal") are answered by HANDLER
  * instead of a socket; it answers through http_inproc_reply. NULL removes it.
@@ -99,6 +102,13 @@ enum fault_code http_set_inproc(struct http *http, const char *url_prefix,
 /* Answers an in-process request (copies). TOKEN is gone afterwards. A token
  * whose exchange was cancelled is still answered, without effect. */
 void http_inproc_reply(struct wire_token *token, const struct wire_reply *reply);
+
+/*
+ * Can REQUEST be sent? Refuses (FAULT_INVALID) header names or values with
+ * control characters, headers that frame the message, URLs that are not http
+ * or https, and URLs with a user name or password in them.
+ */
+enum fault_code http_check(const struct http_request *request, struct fault *fault);
 
 /*
  * Starts an exchange; DONE(ARG) is called once from the loop (never from

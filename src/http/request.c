@@ -105,6 +105,36 @@ request_origin_len(const char *url)
     return len + strcspn(url + len, "/?#");
 }
 
+/* Is S a port, 1 to 65535? */
+static int
+is_port(const char *s, size_t len)
+{
+    unsigned long port = 0;
+    size_t i;
+
+    for (i = 0; i < len && port <= 65535; i++) {
+        if (s[i] < '0' || s[i] > '9') {
+            return 0;
+        }
+        port = port * 10 + (unsigned long)(s[i] - '0');
+    }
+    return port >= 1 && port <= 65535;
+}
+
+/* Is S a host or [address], with a port or without? */
+static int
+is_authority(const char *s, size_t len)
+{
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789-._";
+    size_t host = *s == '[' ? strcspn(s, "]") + 1 : strspn(s, name);
+
+    if (host == 0 || host > len || (*s == '[' && host < 4)) {
+        return 0;
+    }
+    return host == len || (s[host] == ':' && is_port(s + host + 1, len - host - 1));
+}
+
 static enum fault_code
 check_url(const char *url, struct fault *fault)
 {
@@ -130,14 +160,13 @@ check_url(const char *url, struct fault *fault)
         return fault_set(fault, FAULT_INVALID, "the URL holds a user name or password:"
                          " send them as a header");
     }
-    if (memchr(url + start, '\\', end - start) != NULL) {
-        return fault_set(fault, FAULT_INVALID, "the URL's host holds a backslash");
-    }
-    return FAULT_OK;
+    return is_authority(url + start, end - start)
+               ? FAULT_OK
+               : fault_set(fault, FAULT_INVALID, "the URL's host or port makes no sense");
 }
 
-static enum fault_code
-check_request(const struct http_request *request, struct fault *fault)
+enum fault_code
+http_check(const struct http_request *request, struct fault *fault)
 {
     size_t i;
     enum fault_code code;
@@ -282,7 +311,7 @@ request_copy(const struct http_request *request, const char *ua,
     int add_ua;
     struct carver carver;
     struct http_exchange *ex;
-    enum fault_code code = check_request(request, fault);
+    enum fault_code code = http_check(request, fault);
 
     if (code != FAULT_OK) {
         return code;

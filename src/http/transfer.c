@@ -354,6 +354,12 @@ transfers_free(struct transfers *ts)
     curl_global_cleanup();
 }
 
+const char *
+http_library_version(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version;
+}
+
 struct urls *
 transfers_urls(struct transfers *ts)
 {
