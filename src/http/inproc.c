@@ -273,7 +273,9 @@ take_head(struct http_exchange *ex, const struct wire_reply *reply)
         buf_init(&line, HTTP_HEADERS_MAX);
         (void)buf_printf(&line, "%s: %s", h->name, h->value); /* failed says it */
         rc = line.failed != 0
-                 ? answer_refuse(ex, (enum fault_code)line.failed, "a header is too long")
+                 ? answer_refuse(ex, (enum fault_code)line.failed,
+                                 line.failed == FAULT_NOMEM ? "not enough memory"
+                                                            : "a header is too long")
                  : answer_head_line(ex, line.data, line.len);
         buf_fini(&line);
     }
