@@ -136,7 +136,7 @@ load_room(lua_State *L, const char *name, const char *file)
 {
     const char *path = push_room_path(L, file);
     char symbol[64];
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* stays until exit */
+    void *handle = dlopen(path, RTLD_LAZY | RTLD_LOCAL); /* stays until exit */
     const char *build;
     void *open_fn;
 
