@@ -5,7 +5,8 @@ local clock = require "moontap.clock"
 local support = require "support.sim"
 
 local FULL = { type = "full", system = "magic-transit", time_limit = 60, colo_name = "ORD",
-               destination_conf = support.BUCKET }
+               destination_conf = support.BUCKET,
+               filter_v1 = { destination_address = "203.0.113.10" } }
 local NOWHERE = { filter_v1 = { source_address = "10.9.8.7" } }
 
 describe("authentication", function()
@@ -297,7 +298,7 @@ describe("a full capture", function()
     moontap.sleep(2)
     local _, count, done = status(client, capture.id)
     assert.same({ id = capture.id, type = "full", system = "magic-transit", status = "success",
-                  submitted = capture.submitted, time_limit = 60, filter_v1 = {},
+                  submitted = capture.submitted, time_limit = 60, filter_v1 = FULL.filter_v1,
                   colo_name = "ORD", destination_conf = support.BUCKET,
                   packets_captured = count }, done)
     local files, total = client:bucket_files(capture.id), 0
@@ -342,11 +343,11 @@ describe("a full capture", function()
   it("ends at its byte limit", function()
     local client = support.start(finally)
     client:validate_bucket()
-    local capture = client:create({ byte_limit = 50000 }, FULL)
-    moontap.sleep(7)
+    local capture = client:create({ byte_limit = 20000 }, FULL)
+    moontap.sleep(12)
     local state, count, done = status(client, capture.id)
     assert.equal("success", state)
-    assert.equal(50000, done.byte_limit)
+    assert.equal(20000, done.byte_limit)
     local bytes, packets = 0, 0
     for _, name in ipairs(client:bucket_files(capture.id)) do
       local f <close> = assert(io.open(client:bucket_path(name), "rb"))
@@ -355,7 +356,7 @@ describe("a full capture", function()
       end
     end
     assert.equal(count, packets)
-    assert.is_true(bytes <= 50000 and bytes > 48000)
+    assert.is_true(bytes <= 20000 and bytes > 19800)
   end)
 
   it("ends when it is stopped, which may be said again", function()

@@ -39,11 +39,12 @@ function State:now_us()
   return math.floor((clock.now() + self.knobs.clock_skew) * 1e6 + 0.5)
 end
 
----Seconds of the API that have passed since BOOT, a reading of clock.boot.
+---Seconds of the API that have passed since BOOT, a reading of clock.boot:
+---whole microseconds, so that a minute of waiting is a minute.
 ---@param boot number
 ---@return number
 function State:elapsed(boot)
-  return (clock.boot() - boot) * self.speed
+  return math.floor((clock.boot() - boot) * self.speed * 1e6 + 0.5) / 1e6
 end
 
 ---A number that differs at each call and depends on seed, order and time:
