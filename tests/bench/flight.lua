@@ -1,0 +1,18 @@
+-- flight.lua COUNT TASKS: creates from many tasks at once.
+
+local left = assert(math.tointeger(arg[1]))
+
+local function work()
+  while left > 0 do
+    left = left - 1
+    local cap = assert(pcaps.create {
+      type = "simple", time_limit = 300, packet_limit = 10000,
+      filter_v1 = { destination_address = "203.0.113.10", destination_port = 53, protocol = 17 },
+    })
+    assert(cap.id == "6d1f0aac13cd40e3900d29f5dd0e8a2b")
+  end
+end
+
+local tasks = {}
+for i = 1, assert(math.tointeger(arg[2])) do tasks[i] = moontap.spawn(work) end
+for _, task in ipairs(tasks) do task:join() end
