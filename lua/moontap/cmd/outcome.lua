@@ -1,0 +1,58 @@
+-- outcome: what a command or script came to, as one line on standard error and an exit status.
+
+local config = require "moontap.config"
+local errors = require "moontap.errors"
+
+local M = {}
+
+M.OK = 0
+M.FAILED = 1
+M.USAGE = 2
+M.SKIPPED = 8
+
+local STATUS <const> = {
+  usage = 2, credentials = 3, timeout = 4, cancelled = 4, quota = 5, unknown_outcome = 6,
+  skipped = 8,
+}
+
+---The exit status for a kind of error.
+---@param kind? string
+---@return integer
+function M.status_of(kind)
+  return STATUS[kind] or M.FAILED
+end
+
+---Writes one line to standard error.
+---@param message string
+function M.complain(message)
+  io.stderr:write("moontap: ", message, "\n")
+end
+
+---Says what was wrong with a command line and where help is.
+---@param problem string
+---@param command? string
+---@return integer status
+function M.usage(problem, command)
+  problem = problem:gsub("\nDid you mean ", "; did you mean ")
+  local has_page = command and command ~= "help"
+  local see = has_page and "moontap help " .. command or "moontap help"
+  M.complain(("%s (see: %s)"):format(problem, see))
+  return M.USAGE
+end
+
+---Says what failed.
+---@param err any an error object of the host
+---@param command? string
+---@return integer status
+function M.failure(err, command)
+  if not errors.is(err) then
+    M.complain(tostring(err))
+    return M.FAILED
+  end
+  if err.kind == "skipped" and config.quiet then return M.SKIPPED end
+  if err.kind == "usage" then return M.usage(err.message, command) end
+  M.complain(tostring(err))
+  return M.status_of(err.kind)
+end
+
+return M

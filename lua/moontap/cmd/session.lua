@@ -1,0 +1,136 @@
+-- session: applies the shared options before a command runs, and takes everything back after it,
+-- whether it ended well, failed or was interrupted.
+
+local config = require "moontap.config"
+local errors = require "moontap.errors"
+
+local M = {}
+
+local VIRTUAL_START <const> = "2026-01-01T00:00:00Z"
+local DEFAULT_SEED <const> = 1
+
+local function usage(message)
+  return nil, errors.new("usage", message)
+end
+
+-- Is the host of this URL the machine itself?
+local function is_loopback(url)
+  local host = url:match "^https?://%[([^%]]+)%]" or url:match "^https?://([^/:]+)" or ""
+  return host == "localhost" or host == "::1" or host:match "^127%.%d+%.%d+%.%d+$" ~= nil
+end
+
+local function check(args)
+  if args.virtual_time and not args.sim then
+    return usage "--virtual-time needs --sim: a real API does not wait for it"
+  end
+  if args.bucket and not args.sim and args.command == "run" then
+    return usage "--bucket needs --sim: real buckets are named by the script"
+  end
+  if args.quiet and (args.verbose or 0) > 0 then
+    return usage "give one of --quiet and --verbose"
+  end
+  if args.sim then
+    for _, name in ipairs { "base_url", "account_id", "token_file", "cacert" } do
+      if args[name] then
+        return usage(("--sim brings its own API and account: leave out --%s"):format(
+          (name:gsub("_", "-"))))
+      end
+    end
+  elseif args.speed and args.speed ~= 1 then
+    local url = args.base_url or os.getenv "CLOUDFLARE_BASE_URL"
+    if not url or not is_loopback(url) then
+      return usage(("--speed is for simulators only; %s is none on this machine"):format(
+        url or "Cloudflare's API"))
+    end
+  end
+  return true
+end
+
+local function apply(args)
+  for _, name in ipairs { "base_url", "account_id", "token_file", "cacert", "speed", "state",
+                          "quiet", "json" } do
+    config[name] = args[name]
+  end
+  config.verbose = args.verbose
+  local log = require "moontap.log"
+  if args.quiet then
+    log.level = "error"
+  elseif (args.verbose or 0) > 0 then
+    log.level = args.verbose > 1 and "debug" or "info"
+  end
+end
+
+-- What is left to release, as functions; the last one goes first. __gc is for a script that leaves
+-- through os.exit.
+local Releases = {}
+
+function Releases.run(list)
+  for i = #list, 1, -1 do table.remove(list, i)() end
+end
+
+Releases.__close, Releases.__gc = Releases.run, Releases.run
+
+local function set_virtual()
+  local clock = require "moontap.clock"
+  require "moontap.native.host".set_virtual(clock.parse(VIRTUAL_START))
+end
+
+local function start_sim(args, releases)
+  local sys = require "moontap.native.sys"
+  local dir, why = sys.tempdir "moontap-sim-"
+  if not dir then return nil, why end
+  table.insert(releases, function() sys.remove_tree(dir) end)
+  config.state = args.state or dir .. "/state"
+  local sim, err = require "moontap.sim".start {
+    bucket = args.bucket or dir .. "/bucket", seed = args.seed or DEFAULT_SEED, speed = args.speed,
+    transport = args.virtual_time and "inproc" or nil,
+  }
+  if not sim then return nil, err end
+  table.insert(releases, function() sim:close() end)
+  config.sim = sim
+  config.base_url, config.account_id = sim.base_url, sim.account_id
+  return true
+end
+
+local function take_lock(args, releases)
+  local lock, err = require "moontap.lock".take(args.lock)
+  if not lock then return nil, err end
+  table.insert(releases, function() lock:release() end)
+  return true
+end
+
+local function open(args, releases)
+  local ok, err = check(args)
+  if not ok then return nil, err end
+  apply(args)
+  if args.lock then
+    ok, err = take_lock(args, releases)
+    if not ok then return nil, err end
+  end
+  if args.virtual_time then set_virtual() end
+  if args.seed or args.virtual_time then
+    require "moontap.random".seed(args.seed or DEFAULT_SEED)
+  end
+  if args.sim then
+    ok, err = start_sim(args, releases)
+    if not ok then return nil, err end
+  end
+  if args.memory then require "moontap.native.host".set_memory_max(args.memory) end
+  return true
+end
+
+---Runs `body` with the options in `args`, and a deadline when there is one.
+---@param args table
+---@param body fun(): integer|nil, table|nil
+---@return integer|nil status
+---@return table|nil err
+--- Raises what `body` raises.
+function M.with(args, body)
+  local releases <close> = setmetatable({}, Releases)
+  local ok, err = open(args, releases)
+  if not ok then return nil, err end
+  if args.timeout then return moontap.timeout(args.timeout, body) end
+  return body()
+end
+
+return M
