@@ -2,7 +2,7 @@
 -- root task. usage: moontap run tests/spec/run.lua FILE [PATTERN]
 --
 -- A spec whose first line is "-- clock: virtual" runs in virtual time. MOONTAP_GC_STRESS=1
--- makes the collector work at each allocation. A test fails that leaves a task behind; so
+-- makes the collector run all the time. A test fails that leaves a task behind; so
 -- does one that is pending, because nothing here is planned for later.
 
 local host = require "moontap.native.host"
@@ -101,7 +101,7 @@ require "busted.modules.test_file_loader"(busted, { "lua" })({ file }, {}, {
   excludes = {}, recursive = false,
 })
 if os.getenv("MOONTAP_GC_STRESS") == "1" then
-  collectgarbage("incremental", 1, 1000, 3) -- no pause; a thousand steps for eight bytes
+  collectgarbage("incremental", 1, 400, 3) -- no pause; a whole cycle every few kilobytes
 end
 require "busted.execute"(busted)(1, { sort = false })
 
