@@ -51,13 +51,13 @@ local function result_of(state, capture)
 end
 
 ---Checks offset_time against the clock.
----@return integer|nil offset_us
+---@return integer|nil offset_us nil without one
 ---@return table|nil refusal
 local function check_offset(state, text)
-  local now = state:now_us()
   if not text then
-    return now
+    return nil
   end
+  local now = state:now_us()
   local offset = states.parse_time(text)
   if offset < now - state.knobs.offset_age_max * 1e6 then
     return nil, refusals.reply(state.knobs, "offset_old", "/offset_time",
@@ -152,7 +152,7 @@ local function create_simple(state, params, filter)
     return refusal
   end
   local capture = new_capture(state, params, filter)
-  capture.offset_us = offset_us
+  capture.offset_us = offset_us or capture.submitted_us
   state.last_simple = capture.boot
   keep(state, capture)
   return envelope.ok(result_of(state, capture))
