@@ -18,6 +18,7 @@ static const char *const SYSTEMS[] = {"magic-transit", NULL};
 
 enum { FILTER = 8 }; /* index of filter_v1 below */
 
+/* clang-format off */
 static const struct schema_field CREATE[] = {
     {.name = "type", .parent = SCHEMA_TOP, .type = SCHEMA_STRING, .values = TYPES,
      .types = SCHEMA_BOTH, .required = SCHEMA_BOTH, .source = "schema",
@@ -90,6 +91,7 @@ static const struct schema_field ID[] = {
      .min = 1, .max = SCHEMA_ID_MAX, .types = SCHEMA_BOTH, .required = SCHEMA_BOTH,
      .source = "schema", .doc = "the id of the capture or ownership"},
 };
+/* clang-format on */
 
 static const struct {
     const struct schema_field *fields;
@@ -107,10 +109,10 @@ static const struct {
     const char *name;
     int number;
 } PROTOCOLS[] = {
-    {"ah", 51},   {"dccp", 33},  {"egp", 8},        {"esp", 50},  {"gre", 47},
-    {"icmp", 1},  {"icmpv6", 58}, {"igmp", 2},      {"ipip", 4},  {"ipv6", 41},
-    {"ipv6-icmp", 58}, {"l2tp", 115}, {"ospf", 89}, {"pim", 103}, {"sctp", 132},
-    {"tcp", 6},   {"udp", 17},   {"udplite", 136},  {"vrrp", 112},
+    {"ah", 51},        {"dccp", 33},   {"egp", 8},       {"esp", 50},   {"gre", 47},
+    {"icmp", 1},       {"icmpv6", 58}, {"igmp", 2},      {"ipip", 4},   {"ipv6", 41},
+    {"ipv6-icmp", 58}, {"l2tp", 115},  {"ospf", 89},     {"pim", 103},  {"sctp", 132},
+    {"tcp", 6},        {"udp", 17},    {"udplite", 136}, {"vrrp", 112},
 };
 
 int
@@ -129,9 +131,11 @@ schema_op_find(const char *name)
         {"ownership.delete", SCHEMA_ID},
     };
 
-    for (size_t i = 0; i < COUNT(names); i++)
-        if (strcmp(names[i].name, name) == 0)
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (strcmp(names[i].name, name) == 0) {
             return (int)names[i].op;
+        }
+    }
     return -1;
 }
 
@@ -147,10 +151,12 @@ schema_find(enum schema_op op, int parent, const char *key, size_t len)
 {
     const struct schema_field *fields = OPS[op].fields;
 
-    for (size_t i = 0; i < OPS[op].count; i++)
-        if (fields[i].parent == parent && fields[i].name[0] == key[0] &&
-            strlen(fields[i].name) == len && memcmp(fields[i].name, key, len) == 0)
+    for (size_t i = 0; i < OPS[op].count; i++) {
+        if (fields[i].parent == parent && fields[i].name[0] == key[0]
+            && strlen(fields[i].name) == len && memcmp(fields[i].name, key, len) == 0) {
             return (int)i;
+        }
+    }
     return -1;
 }
 
@@ -172,8 +178,9 @@ schema_record_unknown(struct schema_record *record, int parent, const char *key,
     if (record->unknown_count < SCHEMA_UNKNOWN_MAX) {
         u = &record->unknown[record->unknown_count];
         u->parent = parent;
-        if (len >= sizeof u->name)
+        if (len >= sizeof u->name) {
             len = sizeof u->name - 1;
+        }
         memcpy(u->name, key, len);
         u->name[len] = '\0';
     }
@@ -191,10 +198,11 @@ schema_record_get(const struct schema_record *record, const char *name)
 int
 schema_protocol(const char *name, size_t len)
 {
-    for (size_t i = 0; i < COUNT(PROTOCOLS); i++)
-        if (strlen(PROTOCOLS[i].name) == len &&
-            strncasecmp(PROTOCOLS[i].name, name, len) == 0)
+    for (size_t i = 0; i < COUNT(PROTOCOLS); i++) {
+        if (strlen(PROTOCOLS[i].name) == len && strncasecmp(PROTOCOLS[i].name, name, len) == 0) {
             return PROTOCOLS[i].number;
+        }
+    }
     return -1;
 }
 
@@ -210,8 +218,9 @@ edit_distance(const char *a, size_t n, const char *b, size_t m)
 {
     unsigned row[3][NEAR_MAX + 1];
 
-    for (size_t j = 0; j <= m; j++)
+    for (size_t j = 0; j <= m; j++) {
         row[0][j] = (unsigned)j;
+    }
     for (size_t i = 1; i <= n; i++) {
         unsigned *before = row[(i + 1) % 3], *last = row[(i + 2) % 3], *now = row[i % 3];
 
@@ -220,8 +229,9 @@ edit_distance(const char *a, size_t n, const char *b, size_t m)
             unsigned cost = a[i - 1] != b[j - 1];
 
             now[j] = smaller(smaller(last[j] + 1, now[j - 1] + 1), last[j - 1] + cost);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
                 now[j] = smaller(now[j], before[j - 2] + 1);
+            }
         }
     }
     return row[n % 3][m];
@@ -234,14 +244,16 @@ schema_near(const char *key, const char *const *names, size_t n)
     unsigned best = 4; /* one more than the distance that still counts */
     const char *found = NULL;
 
-    if (len == 0 || len > NEAR_MAX)
+    if (len == 0 || len > NEAR_MAX) {
         return NULL;
+    }
     for (size_t i = 0; i < n; i++) {
         size_t m = strlen(names[i]);
         unsigned d;
 
-        if (m > NEAR_MAX)
+        if (m > NEAR_MAX) {
             continue;
+        }
         d = edit_distance(key, len, names[i], m);
         if (d < best && d * 2 < m) {
             best = d;
@@ -256,14 +268,15 @@ schema_near(const char *key, const char *const *names, size_t n)
 static size_t
 bucket_scheme(const char *p, const char *end)
 {
-    static const char *const schemes[] = {"s3://", "gs://", "r2://", "s3:\\/\\/",
-                                          "gs:\\/\\/", "r2:\\/\\/"};
+    static const char *const schemes[] = {"s3://",     "gs://",     "r2://",
+                                          "s3:\\/\\/", "gs:\\/\\/", "r2:\\/\\/"};
 
     for (size_t i = 0; i < COUNT(schemes); i++) {
         size_t len = strlen(schemes[i]);
 
-        if ((size_t)(end - p) >= len && strncasecmp(p, schemes[i], len) == 0)
+        if ((size_t)(end - p) >= len && strncasecmp(p, schemes[i], len) == 0) {
             return len;
+        }
     }
     return 0;
 }
@@ -274,11 +287,13 @@ static const char *
 uri_end(const char *p, const char *end)
 {
     for (; p < end; p++) {
-        if ((unsigned char)*p <= ' ' || *p == '"' || *p == '<' || *p == '>')
+        if ((unsigned char)*p <= ' ' || *p == '"' || *p == '<' || *p == '>') {
             return p;
+        }
         if (*p == '\\' && p + 1 < end) {
-            if (p[1] == '"' || p[1] == 'n' || p[1] == 'r' || p[1] == 't')
+            if (p[1] == '"' || p[1] == 'n' || p[1] == 'r' || p[1] == 't') {
                 return p;
+            }
             p++;
         }
     }
@@ -305,8 +320,9 @@ schema_redact(char *text, size_t len)
         keep = (size_t)((query != NULL ? query + 1 : stop) - p);
         memmove(out, p, keep);
         out += keep;
-        for (size_t i = 0; query != NULL && i < 3 && query + 1 + i < stop; i++)
+        for (size_t i = 0; query != NULL && i < 3 && query + 1 + i < stop; i++) {
             *out++ = '*'; /* never longer than what it replaces */
+        }
         p = stop;
     }
     return (size_t)(out - text);

@@ -53,19 +53,19 @@ enum schema_format {
 
 struct schema_field {
     const char *name;
-    int parent;              /* index of the object it lies in, or SCHEMA_TOP */
+    int parent; /* index of the object it lies in, or SCHEMA_TOP */
     enum schema_type type;
     enum schema_format format;
-    int64_t min, max;        /* integers: the value; strings: the length.
+    int64_t min, max;          /* integers: the value; strings: the length.
                                 Both zero: no bound */
-    int64_t full_max;        /* another upper bound for full captures, or 0 */
+    int64_t full_max;          /* another upper bound for full captures, or 0 */
     const char *const *values; /* the only values, NULL-terminated; or NULL */
-    unsigned types;          /* capture types that have this field */
-    unsigned required;       /* capture types that cannot do without it */
-    const char *fill;        /* what the client sends when it is left out */
-    int client_bounds;       /* min and max are the client's own rule */
-    const char *doc;         /* one line, with what the client does besides */
-    const char *source;      /* where the fact comes from */
+    unsigned types;            /* capture types that have this field */
+    unsigned required;         /* capture types that cannot do without it */
+    const char *fill;          /* what the client sends when it is left out */
+    int client_bounds;         /* min and max are the client's own rule */
+    const char *doc;           /* one line, with what the client does besides */
+    const char *source;        /* where the fact comes from */
 };
 
 enum schema_kind {
@@ -81,11 +81,11 @@ enum schema_kind {
 /* One value as it was given. */
 struct schema_value {
     enum schema_kind kind;
-    size_t len;              /* of text */
+    size_t len; /* of text */
     union {
-        int64_t integer;     /* also of booleans */
+        int64_t integer; /* also of booleans */
         double number;
-        const char *text;    /* borrowed, NUL-terminated; for SCHEMA_IS_OTHER
+        const char *text; /* borrowed, NUL-terminated; for SCHEMA_IS_OTHER
                                 the name of the type */
     } as;
 };
@@ -94,11 +94,11 @@ struct schema_value {
 struct schema_record {
     enum schema_op op;
     struct schema_value values[SCHEMA_FIELDS_MAX]; /* by index of the field */
-    unsigned members;        /* keys seen below an object, unknown ones too */
-    unsigned unknown_count;  /* may be larger than the array */
+    unsigned members;                              /* keys seen below an object, unknown ones too */
+    unsigned unknown_count;                        /* may be larger than the array */
     struct schema_unknown {
         int parent;
-        char name[40];       /* cut */
+        char name[40]; /* cut */
     } unknown[SCHEMA_UNKNOWN_MAX];
     char offset_time[RFC3339_SIZE]; /* holds an offset_time that was converted */
 };
@@ -107,16 +107,16 @@ enum schema_side { SCHEMA_CLIENT, SCHEMA_SERVER };
 
 struct schema_rules {
     enum schema_side side;
-    int allow_ipv6;          /* client: IPv6 addresses are let through */
-    int has_now;             /* without it no rule on offset_time's age */
-    int64_t now_us;          /* microseconds since 1970 */
+    int allow_ipv6; /* client: IPv6 addresses are let through */
+    int has_now;    /* without it no rule on offset_time's age */
+    int64_t now_us; /* microseconds since 1970 */
 };
 
 struct schema_problems {
-    unsigned count;          /* may be larger than the array */
+    unsigned count; /* may be larger than the array */
     struct schema_problem {
-        char path[64];       /* "filter_v1.destination_port" */
-        char pointer[64];    /* "/filter_v1/destination_port" */
+        char path[64];    /* "filter_v1.destination_port" */
+        char pointer[64]; /* "/filter_v1/destination_port" */
         char message[192];
     } items[SCHEMA_PROBLEMS_MAX];
 };
@@ -132,12 +132,10 @@ int schema_find(enum schema_op op, int parent, const char *key, size_t len);
 /* Empties RECORD for OP. */
 void schema_record_init(struct schema_record *record, enum schema_op op);
 /* Notes that KEY below PARENT is no field. */
-void schema_record_unknown(struct schema_record *record, int parent, const char *key,
-                           size_t len);
+void schema_record_unknown(struct schema_record *record, int parent, const char *key, size_t len);
 /* The value of field NAME at the top, for callers that look at one field;
  * NULL when OP has no such field. */
-const struct schema_value *schema_record_get(const struct schema_record *record,
-                                             const char *name);
+const struct schema_value *schema_record_get(const struct schema_record *record, const char *name);
 
 /*
  * Checks RECORD and fills PROBLEMS with all there are, in the order of the

@@ -33,8 +33,9 @@ problem_at(struct check *c, int parent, const char *name, const char *fmt, va_li
 {
     struct schema_problem *p;
 
-    if (c->problems->count++ >= SCHEMA_PROBLEMS_MAX)
+    if (c->problems->count++ >= SCHEMA_PROBLEMS_MAX) {
         return;
+    }
     p = &c->problems->items[c->problems->count - 1];
     if (parent == SCHEMA_TOP) {
         (void)snprintf(p->path, sizeof p->path, "%s", name);
@@ -90,11 +91,12 @@ describe(const struct schema_field *f, const struct schema_value *v, char *out, 
     case SCHEMA_IS_NUMBER: (void)snprintf(out, size, "%.14g", v->as.number); return out;
     case SCHEMA_IS_STRING: break;
     }
-    if (f->format == SCHEMA_BUCKET || f->format == SCHEMA_SECRET)
+    if (f->format == SCHEMA_BUCKET || f->format == SCHEMA_SECRET) {
         return "a string";
-    for (; n < v->len && n < SHOWN_MAX; n++)
-        shown[n] = (unsigned char)v->as.text[n] < ' ' || v->as.text[n] == 127
-                       ? '?' : v->as.text[n];
+    }
+    for (; n < v->len && n < SHOWN_MAX; n++) {
+        shown[n] = (unsigned char)v->as.text[n] < ' ' || v->as.text[n] == 127 ? '?' : v->as.text[n];
+    }
     (void)snprintf(out, size, "string \"%.*s%s\"", (int)n, shown, n < v->len ? "…" : "");
     return out;
 }
@@ -125,20 +127,23 @@ convert_integer(struct check *c, const struct schema_field *f, struct schema_val
     uint64_t ms;
     int number;
 
-    if (!is_client(c) || v->kind != SCHEMA_IS_STRING)
+    if (!is_client(c) || v->kind != SCHEMA_IS_STRING) {
         return 1;
+    }
     if (f->format == SCHEMA_PROTOCOL) {
         number = schema_protocol(v->as.text, v->len);
         if (number >= 0) {
             set_integer(v, number);
         } else if (v->len > 0 && (v->as.text[0] < '0' || v->as.text[0] > '9')) {
-            problem(c, f, "unknown protocol \"%.20s\"; give its number, or a name such as "
-                    "\"tcp\", \"udp\", \"icmp\", \"gre\"", v->as.text);
+            problem(c, f,
+                    "unknown protocol \"%.20s\"; give its number, or a name such as "
+                    "\"tcp\", \"udp\", \"icmp\", \"gre\"",
+                    v->as.text);
             return 0;
         }
-    } else if (f->format == SCHEMA_SECONDS && v->len > 1 &&
-               strspn(v->as.text, "0123456789.") < v->len &&
-               duration_parse(v->as.text, v->len, &ms) == 0) {
+    } else if (f->format == SCHEMA_SECONDS && v->len > 1
+               && strspn(v->as.text, "0123456789.") < v->len
+               && duration_parse(v->as.text, v->len, &ms) == 0) {
         if (ms % 1000 != 0) {
             problem(c, f, "expected whole seconds, got \"%.20s\"", v->as.text);
             return 0;
@@ -162,17 +167,20 @@ check_integer(struct check *c, const struct schema_field *f, struct schema_value
     int bounded = max != 0 && (is_client(c) || !f->client_bounds);
     char got[96], range[64] = "", owner[32] = "";
 
-    if (!convert_integer(c, f, v))
+    if (!convert_integer(c, f, v)) {
         return;
-    if (v->kind == SCHEMA_IS_INTEGER &&
-        (!bounded || (v->as.integer >= f->min && v->as.integer <= max)))
+    }
+    if (v->kind == SCHEMA_IS_INTEGER
+        && (!bounded || (v->as.integer >= f->min && v->as.integer <= max))) {
         return;
-    if (bounded)
+    }
+    if (bounded) {
         (void)snprintf(range, sizeof range, " %" PRId64 "..%" PRId64, f->min, max);
-    if (f->full_max != 0 && c->types != SCHEMA_BOTH)
+    }
+    if (f->full_max != 0 && c->types != SCHEMA_BOTH) {
         (void)snprintf(owner, sizeof owner, " for a %s capture", type_name(c->types));
-    problem(c, f, "expected integer%s%s, got %s", range, owner,
-            describe(f, v, got, sizeof got));
+    }
+    problem(c, f, "expected integer%s%s, got %s", range, owner, describe(f, v, got, sizeof got));
 }
 
 /* Turns "-10m" into the time it means. Returns 0 when V is not of that form. */
@@ -181,9 +189,10 @@ convert_offset(struct check *c, struct schema_value *v)
 {
     uint64_t ms;
 
-    if (!is_client(c) || v->len < 2 || v->as.text[0] != '-' || !c->rules->has_now ||
-        duration_parse(v->as.text + 1, v->len - 1, &ms) != 0)
+    if (!is_client(c) || v->len < 2 || v->as.text[0] != '-' || !c->rules->has_now
+        || duration_parse(v->as.text + 1, v->len - 1, &ms) != 0) {
         return 0;
+    }
     (void)rfc3339_format(c->rules->now_us - (int64_t)ms * 1000, c->record->offset_time);
     v->as.text = c->record->offset_time;
     v->len = strlen(v->as.text);
@@ -214,17 +223,22 @@ check_address(struct check *c, const struct schema_field *f, const struct schema
     unsigned char binary[sizeof(struct in6_addr)];
     char text[ADDRESS_MAX] = "", got[96];
 
-    if (!is_client(c)) /* the API states no form */
+    if (!is_client(c)) { /* the API states no form */
         return;
-    if (v->len < sizeof text && memchr(v->as.text, '\0', v->len) == NULL)
+    }
+    if (v->len < sizeof text && memchr(v->as.text, '\0', v->len) == NULL) {
         memcpy(text, v->as.text, v->len);
-    if (inet_pton(AF_INET, text, binary) == 1)
+    }
+    if (inet_pton(AF_INET, text, binary) == 1) {
         return;
+    }
     (void)describe(f, v, got, sizeof got);
     if (inet_pton(AF_INET6, text, binary) == 1) {
-        if (!c->rules->allow_ipv6)
-            problem(c, f, "is an IPv6 address, which the API does not document: pass the "
+        if (!c->rules->allow_ipv6) {
+            problem(c, f,
+                    "is an IPv6 address, which the API does not document: pass the "
                     "option allow_ipv6 = true to send it anyway");
+        }
     } else if (strchr(text, '/') != NULL) {
         problem(c, f, "expected one address: the API takes no networks, got %s", got);
     } else {
@@ -235,34 +249,39 @@ check_address(struct check *c, const struct schema_field *f, const struct schema
 static void
 check_bucket(struct check *c, const struct schema_field *f, const struct schema_value *v)
 {
-    if (!is_client(c))
+    if (!is_client(c)) {
         return;
-    if (v->len <= 5 || (strncmp(v->as.text, "s3://", 5) != 0 &&
-                        strncmp(v->as.text, "gs://", 5) != 0 &&
-                        strncmp(v->as.text, "r2://", 5) != 0) ||
-        strchr("/?", v->as.text[5]) != NULL)
+    }
+    if (v->len <= 5
+        || (strncmp(v->as.text, "s3://", 5) != 0 && strncmp(v->as.text, "gs://", 5) != 0
+            && strncmp(v->as.text, "r2://", 5) != 0)
+        || strchr("/?", v->as.text[5]) != NULL) {
         problem(c, f, "expected a bucket: s3://…, gs://… or r2://…");
-    for (size_t i = 0; i < v->len; i++)
+    }
+    for (size_t i = 0; i < v->len; i++) {
         if ((unsigned char)v->as.text[i] <= ' ' || v->as.text[i] == 127) {
             problem(c, f, "holds a space or control character");
             return;
         }
+    }
 }
 
 static void
 check_id(struct check *c, const struct schema_field *f, const struct schema_value *v)
 {
-    if (v->len == 0)
+    if (v->len == 0) {
         problem(c, f, "is empty");
-    else if (v->len > SCHEMA_ID_MAX)
+    } else if (v->len > SCHEMA_ID_MAX) {
         problem(c, f, "is longer than %d characters", SCHEMA_ID_MAX);
-    else if (strcmp(v->as.text, ".") == 0 || strcmp(v->as.text, "..") == 0)
+    } else if (strcmp(v->as.text, ".") == 0 || strcmp(v->as.text, "..") == 0) {
         problem(c, f, "cannot be \"%s\"", v->as.text);
-    for (size_t i = 0; i < v->len; i++)
+    }
+    for (size_t i = 0; i < v->len; i++) {
         if ((unsigned char)v->as.text[i] < ' ' || v->as.text[i] == 127) {
             problem(c, f, "holds a control character");
             return;
         }
+    }
 }
 
 /* Writes `"simple" or "full"` to OUT. */
@@ -272,18 +291,21 @@ list_values(const char *const *values, char *out, size_t size)
     size_t used = 0;
 
     out[0] = '\0';
-    for (size_t i = 0; values[i] != NULL && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s\"%s\"", i > 0 ? " or " : "",
-                                 values[i]);
+    for (size_t i = 0; values[i] != NULL && used < size; i++) {
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s\"%s\"", i > 0 ? " or " : "", values[i]);
+    }
     return out;
 }
 
 static int
 is_one_of(const struct schema_value *v, const char *const *values)
 {
-    for (size_t i = 0; values[i] != NULL; i++)
-        if (strlen(values[i]) == v->len && memcmp(values[i], v->as.text, v->len) == 0)
+    for (size_t i = 0; values[i] != NULL; i++) {
+        if (strlen(values[i]) == v->len && memcmp(values[i], v->as.text, v->len) == 0) {
             return 1;
+        }
+    }
     return 0;
 }
 
@@ -297,9 +319,10 @@ check_string(struct check *c, const struct schema_field *f, struct schema_value 
         return;
     }
     if (f->values != NULL) {
-        if (!is_one_of(v, f->values))
+        if (!is_one_of(v, f->values)) {
             problem(c, f, "expected %s, got %s", list_values(f->values, list, sizeof list),
                     describe(f, v, got, sizeof got));
+        }
         return;
     }
     switch (f->format) {
@@ -309,10 +332,11 @@ check_string(struct check *c, const struct schema_field *f, struct schema_value 
     case SCHEMA_PATH_ID: check_id(c, f, v); return;
     default: break;
     }
-    if (f->max != 0 && (is_client(c) || !f->client_bounds) &&
-        ((int64_t)v->len < f->min || (int64_t)v->len > f->max))
+    if (f->max != 0 && (is_client(c) || !f->client_bounds)
+        && ((int64_t)v->len < f->min || (int64_t)v->len > f->max)) {
         problem(c, f, "expected %" PRId64 "..%" PRId64 " characters, got %zu", f->min, f->max,
                 v->len);
+    }
 }
 
 static void
@@ -320,11 +344,14 @@ check_object(struct check *c, const struct schema_field *f, const struct schema_
 {
     char got[96];
 
-    if (v->kind != SCHEMA_IS_TABLE)
+    if (v->kind != SCHEMA_IS_TABLE) {
         problem(c, f, "expected a table, got %s", describe(f, v, got, sizeof got));
-    else if (is_client(c) && c->record->members == 0)
-        problem(c, f, "is empty, as if a value in it were nil: leave %s out to capture "
-                "everything", f->name);
+    } else if (is_client(c) && c->record->members == 0) {
+        problem(c, f,
+                "is empty, as if a value in it were nil: leave %s out to capture "
+                "everything",
+                f->name);
+    }
 }
 
 /* What is missing. The client fills what it can. */
@@ -333,8 +360,9 @@ check_absent(struct check *c, const struct schema_field *f, struct schema_value 
 {
     char list[96];
 
-    if ((f->required & c->types) != c->types)
+    if ((f->required & c->types) != c->types) {
         return;
+    }
     if (f->fill != NULL && is_client(c)) {
         v->kind = SCHEMA_IS_STRING;
         v->as.text = f->fill;
@@ -357,9 +385,10 @@ check_field(struct check *c, size_t i)
     if (v->kind == SCHEMA_ABSENT) {
         check_absent(c, f, v);
     } else if (!(f->types & c->types)) {
-        if (is_client(c)) /* the API ignores it */
+        if (is_client(c)) { /* the API ignores it */
             problem(c, f, "belongs to %s captures; this one is %s", type_name(f->types),
                     type_name(c->types));
+        }
     } else if (f->type == SCHEMA_INTEGER) {
         check_integer(c, f, v);
     } else if (f->type == SCHEMA_STRING) {
@@ -387,9 +416,11 @@ hint_for(const struct schema_unknown *u)
         {"bucket", "unknown field; did you mean destination_conf?"},
     };
 
-    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
-        if (strcmp(hints[i].name, u->name) == 0)
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) {
+        if (strcmp(hints[i].name, u->name) == 0) {
             return hints[i].hint;
+        }
+    }
     return NULL;
 }
 
@@ -405,19 +436,19 @@ check_unknown(struct check *c, const struct schema_unknown *u)
         if (f->parent == u->parent) {
             names[n++] = f->name;
         } else if (strcmp(f->name, u->name) == 0) {
-            unknown_key(c, u, f->parent == SCHEMA_TOP ? "belongs outside of %s"
-                                                      : "belongs into %s",
+            unknown_key(c, u, f->parent == SCHEMA_TOP ? "belongs outside of %s" : "belongs into %s",
                         c->fields[u->parent == SCHEMA_TOP ? f->parent : u->parent].name);
             return;
         }
     }
     near = schema_near(u->name, names, n);
-    if (hint != NULL && u->parent == SCHEMA_TOP && c->record->op == SCHEMA_CREATE)
+    if (hint != NULL && u->parent == SCHEMA_TOP && c->record->op == SCHEMA_CREATE) {
         unknown_key(c, u, "%s", hint);
-    else if (near != NULL)
+    } else if (near != NULL) {
         unknown_key(c, u, "unknown field; did you mean %s?", near);
-    else
+    } else {
         unknown_key(c, u, "unknown field");
+    }
 }
 
 static int
@@ -434,10 +465,12 @@ record_types(const struct check *c)
 {
     const struct schema_value *type = schema_record_get(c->record, "type");
 
-    if (c->record->op != SCHEMA_CREATE || type == NULL || type->kind != SCHEMA_IS_STRING)
+    if (c->record->op != SCHEMA_CREATE || type == NULL || type->kind != SCHEMA_IS_STRING) {
         return SCHEMA_BOTH;
-    if (strcmp(type->as.text, "simple") == 0)
+    }
+    if (strcmp(type->as.text, "simple") == 0) {
         return SCHEMA_SIMPLE;
+    }
     return strcmp(type->as.text, "full") == 0 ? SCHEMA_FULL : SCHEMA_BOTH;
 }
 
@@ -451,14 +484,17 @@ schema_check(struct schema_record *record, const struct schema_rules *rules,
     problems->count = 0;
     c.fields = schema_fields(record->op, &c.count);
     c.types = record_types(&c);
-    for (size_t i = 0; i < c.count; i++)
+    for (size_t i = 0; i < c.count; i++) {
         check_field(&c, i);
-    if (unknown > SCHEMA_UNKNOWN_MAX)
+    }
+    if (unknown > SCHEMA_UNKNOWN_MAX) {
         unknown = SCHEMA_UNKNOWN_MAX;
+    }
     if (is_client(&c) && unknown > 0) { /* the API ignores what it does not know */
         qsort(record->unknown, unknown, sizeof record->unknown[0], by_name);
-        for (unsigned i = 0; i < unknown; i++)
+        for (unsigned i = 0; i < unknown; i++) {
             check_unknown(&c, &record->unknown[i]);
+        }
     }
     return problems->count;
 }
@@ -491,8 +527,9 @@ write_object(const struct schema_record *record, int parent, struct buf *out)
     for (size_t i = 0; i < count; i++) {
         const struct schema_value *v = &record->values[i];
 
-        if (fields[i].parent != parent || v->kind == SCHEMA_ABSENT)
+        if (fields[i].parent != parent || v->kind == SCHEMA_ABSENT) {
             continue;
+        }
         (void)buf_append(out, separator, 1);
         separator = ",";
         if (fields[i].type != SCHEMA_OBJECT) {
@@ -502,8 +539,9 @@ write_object(const struct schema_record *record, int parent, struct buf *out)
             write_object(record, (int)i, out);
         }
     }
-    if (separator[0] == '{')
+    if (separator[0] == '{') {
         (void)buf_append(out, "{", 1);
+    }
     (void)buf_append(out, "}", 1);
 }
 

@@ -6,6 +6,7 @@ local config = require "moontap.config"
 local duration = require "moontap.duration"
 local effects = require "moontap.effects"
 local errors = require "moontap.errors"
+local progress = require "moontap.progress"
 local retry = require "pcaps.retry"
 local schema = require "moontap.native.schema"
 
@@ -20,14 +21,9 @@ local INTERVAL_MAX = 5         -- … and at most
 local WAIT_SIMPLE = 300        -- default deadline of a simple capture
 local WAIT_FULL = 900          -- … of a full one, beyond its time_limit
 local TIME_LIMIT = 300         -- of a full capture whose answer names none
+local TICK = 0.001             -- the clock's: a shorter sleep does not move it
 local UNSEEN = 30              -- seconds for which a new capture may be unknown to the API
 local WAIT_OPTIONS = { "timeout", "interval", "progress" }
-
---- Called as a wait goes on when the caller gave no progress function of its own: with the
---- capture, the seconds gone by, the seconds at most, and true at the end. The command line
---- sets it when it writes to a terminal.
----@type fun(cap: table, elapsed: number, timeout: number, over?: boolean)|nil
-M.progress = nil
 
 local function check_id(cap, level)
   if type(cap) ~= "table" or type(cap.id) ~= "string" then
@@ -102,14 +98,13 @@ end
 
 local function wait(cap, client, options)
   local timeout = options.timeout or default_timeout(cap)
-  local progress = options.progress
-  local speed = config.speed or 1
+  local speed = config.speed
   local interval = (options.interval or INTERVAL_FIRST) / speed
   local most = math.max(options.interval or INTERVAL_MAX, 0.001) / speed
   local started, elapsed, last = clock.boot(), 0, nil
   while not cap:done() do
     local left = timeout - elapsed
-    if left <= 0 then return nil, timeout_error(cap, timeout, last) end
+    if left < TICK then return nil, timeout_error(cap, timeout, last) end
     local pause = math.max(interval, last and retry.asked_pause(last) or 0)
     sleep(math.min(pause, left))
     interval = math.min(most, interval * 1.5)
@@ -117,16 +112,16 @@ local function wait(cap, client, options)
     local over, err = look(cap, client, elapsed, timeout - elapsed)
     if over then return nil, err end
     last, elapsed = err, clock.boot() - started
-    if progress then progress(cap, elapsed, timeout) end
+    if options.progress then options.progress(cap, elapsed, timeout) end
   end
   if FAILED[cap.status] then return nil, failure(cap) end
   return cap
 end
 
--- Calls `progress` for the last time when the wait is left, also by a cancellation.
-local function at_the_end(cap, progress)
-  if not progress then return nil end
-  return setmetatable({}, { __close = function() progress(cap, 0, 0, true) end })
+-- Calls `fn` for the last time when the wait is left, also by a cancellation.
+local function at_the_end(cap, fn)
+  if not fn then return nil end
+  return setmetatable({}, { __close = function() fn(cap, 0, 0, true) end })
 end
 
 local function describe(cap)
@@ -147,7 +142,7 @@ function M.metatable(client, rays)
   function methods.wait(cap, options)
     check_id(cap, 2)
     options = check_wait_options(options)
-    options.progress = options.progress or M.progress
+    options.progress = options.progress or progress.default()
     local over <close> = at_the_end(cap, options.progress) -- luacheck: ignore over
     local result, err = wait(cap, client, options)
     return result, err

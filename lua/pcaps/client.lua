@@ -104,7 +104,7 @@ local function set_up(state)
   if not ok then return nil, err end
   state.fields.account_id, state.fields.base_url = settings.account_id, settings.base_url
   state.ready = true
-  if (config.verbose or 0) > 0 or log.enabled("info") then native.observe(log_exchange) end
+  if config.verbose > 0 or log.enabled("info") then native.observe(log_exchange) end
   return true
 end
 

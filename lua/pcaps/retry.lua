@@ -34,14 +34,15 @@ local function until_date(text)
   return at and math.max(0, at - clock.now())
 end
 
---- How long the server asked to wait, in seconds of this process.
+--- How many seconds the server asked to wait. They are real ones: a simulator whose time is
+--- compressed says so in what it sends.
 ---@param err table an error of an operation
 ---@return number|nil
 function M.asked_pause(err)
   local text = err.retry_after
   if type(text) ~= "string" then return nil end
   if text:match("^%s*%d+%.?%d*%s*$") then
-    return tonumber(text) / (config.speed or 1)
+    return tonumber(text)
   end
   return until_date(text)
 end
@@ -87,7 +88,7 @@ end
 -- Seconds to wait before attempt number `attempts` + 1.
 local function pause(op, err, attempts)
   local asked = M.asked_pause(err)
-  local speed = config.speed or 1
+  local speed = config.speed
   if asked then return asked + 0.5 * random.uniform() / speed end
   if POSTS[op] and err.status then -- the slot
     local base = math.min(SLOT_MAX, SLOT_FIRST * 1.5 ^ (attempts - 1))

@@ -22,8 +22,8 @@ const struct pcaps_op_info pcaps_ops[] = {
     [PCAPS_STOP] = {"stop", "PUT", "/", "/stop", "*/*", PCAPS_NOTHING, 1},
     [PCAPS_DOWNLOAD] = {"download", "GET", "/", "/download", "application/vnd.tcpdump.pcap",
                         PCAPS_FILE, 0},
-    [PCAPS_OWNERSHIP_CREATE] = {"ownership.create", "POST", "/ownership", "",
-                                "application/json", PCAPS_PLAIN, 1},
+    [PCAPS_OWNERSHIP_CREATE] = {"ownership.create", "POST", "/ownership", "", "application/json",
+                                PCAPS_PLAIN, 1},
     [PCAPS_OWNERSHIP_LIST] = {"ownership.list", "GET", "/ownership", "", "application/json",
                               PCAPS_LIST_OF, 0},
     [PCAPS_OWNERSHIP_DELETE] = {"ownership.delete", "DELETE", "/ownership/", "", "*/*",
@@ -39,8 +39,9 @@ release(struct pcaps_call *call)
     struct http_exchange *exchange = call->exchange;
 
     call->exchange = NULL;
-    if (exchange != NULL)
+    if (exchange != NULL) {
         http_exchange_free(exchange);
+    }
     buf_wipe(&call->body); /* may hold the keys of a bucket */
     http_file_drop(&call->file);
 }
@@ -92,8 +93,9 @@ fill_headers(const struct pcaps_client *client, const struct pcaps_call *call,
     size_t n = 0;
 
     headers[n++] = (struct wire_header){"Accept", pcaps_ops[call->op].accept};
-    if (call->body.len > 0)
+    if (call->body.len > 0) {
         headers[n++] = (struct wire_header){"Content-Type", "application/json"};
+    }
     *secret = (int)n;
     if (s->authorization[0] != '\0') {
         headers[n++] = (struct wire_header){"Authorization", s->authorization};
@@ -145,8 +147,9 @@ send_request(lua_State *L, const struct pcaps_client *client, struct pcaps_call 
         request.body_len = call->body.len;
     }
     call->ref = task_ref(L);
-    if (http_start(http, &request, done, call, &call->exchange, &fault) != FAULT_OK)
+    if (http_start(http, &request, done, call, &call->exchange, &fault) != FAULT_OK) {
         return pcaps_push_fault(L, call, &fault, HTTP_SENT_NO, 0);
+    }
     return task_wait(L, cancel, call, 0, finished); /* nothing below may raise */
 }
 
@@ -156,8 +159,9 @@ check_ready(lua_State *L)
 {
     struct pcaps_client *client = pcaps_check_client(L, 1);
 
-    if (!client->ready)
+    if (!client->ready) {
         (void)luaL_error(L, "this client is not set up yet");
+    }
     return client;
 }
 
@@ -175,8 +179,9 @@ send_params(lua_State *L, enum pcaps_op op)
     pcaps_read_params(L, 2, op, options.allow_ipv6, 1, &record);
     task_check_wait(L);
     call = new_call(L, op);
-    if (schema_write(&record, &call->body) != FAULT_OK)
+    if (schema_write(&record, &call->body) != FAULT_OK) {
         return luaL_error(L, "not enough memory");
+    }
     memcpy(call->suffix, pcaps_ops[op].before, strlen(pcaps_ops[op].before) + 1);
     return send_request(L, client, call, &options);
 }
@@ -213,14 +218,16 @@ send_id(lua_State *L, enum pcaps_op op)
     lua_settop(L, CALL_INDEX - 1);
     pcaps_read_options(L, 3, info->name, 1, &options);
     id = pcaps_read_id(L, 2, op, 1, &len);
-    if (op == PCAPS_DOWNLOAD)
+    if (op == PCAPS_DOWNLOAD) {
         path = luaL_checkstring(L, 4);
+    }
     task_check_wait(L);
     call = new_call(L, op);
     (void)snprintf(call->suffix, sizeof call->suffix, "%s%s%s", info->before,
                    pcaps_encode(id, len, segment), info->after);
-    if (path != NULL && http_file_open(&call->file, path, &fault) != FAULT_OK)
+    if (path != NULL && http_file_open(&call->file, path, &fault) != FAULT_OK) {
         return pcaps_push_fault(L, call, &fault, HTTP_SENT_NO, 0);
+    }
     return send_request(L, client, call, &options);
 }
 

@@ -21,7 +21,7 @@
 #define PCAPS_URL_MAX 1024
 #define PCAPS_SEGMENT_MAX (3 * SCHEMA_ID_MAX + 1) /* an id, percent-encoded */
 #define PCAPS_SUFFIX_MAX (PCAPS_SEGMENT_MAX + 32)
-#define PCAPS_BODY_MAX (256u << 10)               /* of a request */
+#define PCAPS_BODY_MAX (256u << 10) /* of a request */
 
 enum pcaps_op {
     PCAPS_CREATE,
@@ -36,17 +36,23 @@ enum pcaps_op {
 };
 
 /* What an answer's result becomes. */
-enum pcaps_result { PCAPS_CAPTURE, PCAPS_CAPTURES, PCAPS_PLAIN, PCAPS_LIST_OF, PCAPS_NOTHING,
-                    PCAPS_FILE };
+enum pcaps_result {
+    PCAPS_CAPTURE,
+    PCAPS_CAPTURES,
+    PCAPS_PLAIN,
+    PCAPS_LIST_OF,
+    PCAPS_NOTHING,
+    PCAPS_FILE
+};
 
 struct pcaps_op_info {
-    const char *name;   /* "ownership.create" */
+    const char *name; /* "ownership.create" */
     const char *method;
     const char *before; /* path behind …/pcaps, before the id */
     const char *after;  /* … and behind it */
     const char *accept;
     enum pcaps_result result;
-    int writes;         /* needs the Write permission group */
+    int writes; /* needs the Write permission group */
 };
 
 /* Everything that must never be shown; wiped when the client goes away. */
@@ -62,10 +68,10 @@ struct pcaps_secrets {
  */
 struct pcaps_client {
     struct pcaps_secrets secrets;
-    int ready;            /* url and secrets are set */
-    uint32_t timeout_ms;  /* of one attempt */
+    int ready;           /* url and secrets are set */
+    uint32_t timeout_ms; /* of one attempt */
     size_t url_len;
-    size_t path_at;       /* where the path starts in url */
+    size_t path_at;                                   /* where the path starts in url */
     char url[PCAPS_URL_MAX + PCAPS_SEGMENT_MAX + 32]; /* …/accounts/ID/pcaps */
 };
 
@@ -75,10 +81,10 @@ struct pcaps_call {
     struct tasks *tasks;
     struct task_ref ref;
     enum pcaps_op op;
-    struct buf body;                /* of the request */
-    char suffix[PCAPS_SUFFIX_MAX];  /* of the path, behind …/pcaps */
-    char ray[64];                   /* cf-ray of the answer, or "" */
-    struct http_file file;          /* of a download */
+    struct buf body;               /* of the request */
+    char suffix[PCAPS_SUFFIX_MAX]; /* of the path, behind …/pcaps */
+    char ray[64];                  /* cf-ray of the answer, or "" */
+    struct http_file file;         /* of a download */
 };
 
 /* How one call is to be made; from its option table. */
@@ -107,8 +113,8 @@ char *pcaps_encode(const char *text, size_t n, char *out);
 
 /* [-0, +0, v] Reads the option table at ARG (nil: none); raises on a key that
  * is none, or a value that cannot be used, at LEVEL of the stack. */
-void pcaps_read_options(lua_State *L, int arg, const char *op, int level,
-                        struct pcaps_options *options);
+void
+pcaps_read_options(lua_State *L, int arg, const char *op, int level, struct pcaps_options *options);
 /* [-0, +0, v] Reads and checks the parameters at ARG; raises with all problems
  * at LEVEL. RECORD borrows the table's strings. */
 void pcaps_read_params(lua_State *L, int arg, enum pcaps_op op, int allow_ipv6, int level,

@@ -21,8 +21,9 @@ static const char observe_key = 0; /* registry: function(exchange), or nil */
 int
 pcaps_observe(lua_State *L)
 {
-    if (!lua_isnoneornil(L, 1))
+    if (!lua_isnoneornil(L, 1)) {
         luaL_checktype(L, 1, LUA_TFUNCTION);
+    }
     lua_settop(L, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &observe_key);
     return 0;
@@ -63,8 +64,9 @@ observe(lua_State *L, const struct pcaps_call *call, const struct http_result *r
     set_integer(L, "bytes", (lua_Integer)r->body_bytes);
     set_string(L, "ray", call->ray);
     set_string(L, "sent", bind_http_sent_name(r->sent));
-    if (r->code != FAULT_OK)
+    if (r->code != FAULT_OK) {
         set_string(L, "failure", r->fault.msg);
+    }
     lua_call(L, 1, 0);
 }
 
@@ -79,8 +81,9 @@ set_facts(lua_State *L, const struct pcaps_call *call, enum http_sent sent, int 
     set_integer(L, "attempts", 1);
     lua_pushnumber(L, (lua_Number)elapsed_ms / 1000);
     lua_setfield(L, -2, "elapsed");
-    if (status != 0)
+    if (status != 0) {
         set_integer(L, "status", status);
+    }
 }
 
 int
@@ -106,8 +109,7 @@ push_refusal(lua_State *L, const struct pcaps_call *call, const char *kind)
     task_new_error(L, kind, lua_tostring(L, -1));
     lua_remove(L, -2);
     set_facts(L, call, HTTP_SENT_YES, r->status, r->elapsed_ms);
-    set_string(L, "retry_after",
-               http_header(call->exchange, "retry-after", value, sizeof value));
+    set_string(L, "retry_after", http_header(call->exchange, "retry-after", value, sizeof value));
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
@@ -125,8 +127,9 @@ push_snippet(lua_State *L, const char *text, size_t n)
         unsigned char c = (unsigned char)text[i];
 
         if (c <= ' ' || c == 127) {
-            if (!blank)
+            if (!blank) {
                 shown[used++] = ' ';
+            }
             blank = 1;
         } else {
             shown[used++] = c < 127 ? (char)c : '?';
@@ -190,8 +193,8 @@ describe_error(lua_State *L)
     } else {
         lua_pop(L, 1);
     }
-    if (lua_getfield(L, t, "source") == LUA_TTABLE &&
-        lua_getfield(L, -1, "pointer") == LUA_TSTRING) {
+    if (lua_getfield(L, t, "source") == LUA_TTABLE
+        && lua_getfield(L, -1, "pointer") == LUA_TSTRING) {
         lua_pushfstring(L, "%s: ", lua_tostring(L, -1));
         lua_remove(L, -2);
         lua_remove(L, -2);
@@ -222,8 +225,9 @@ push_errors_text(lua_State *L, int t)
             lua_replace(L, -4);
             lua_pop(L, 1);
         }
-        if (count < ERRORS_SHOWN)
+        if (count < ERRORS_SHOWN) {
             lua_pop(L, 1); /* the nil that ended the loop */
+        }
     }
     lua_pop(L, 1);
 }
@@ -235,9 +239,10 @@ first_code(lua_State *L, int t)
     int top = lua_gettop(L);
     lua_Integer code = 0;
 
-    if (lua_getfield(L, t, "errors") == LUA_TTABLE && lua_rawgeti(L, -1, 1) == LUA_TTABLE &&
-        lua_getfield(L, -1, "code") == LUA_TNUMBER)
+    if (lua_getfield(L, t, "errors") == LUA_TTABLE && lua_rawgeti(L, -1, 1) == LUA_TTABLE
+        && lua_getfield(L, -1, "code") == LUA_TNUMBER) {
         code = lua_tointeger(L, -1);
+    }
     lua_settop(L, top);
     return code;
 }
@@ -248,11 +253,15 @@ is_authentication(int status, lua_Integer code)
 {
     static const lua_Integer codes[] = {6003, 6103, 6111, 9103, 9106, 9107, 9109, 10000, 10001};
 
-    if (status == 401)
+    if (status == 401) {
         return 1;
-    for (size_t i = 0; (status == 400 || status == 403) && i < sizeof codes / sizeof codes[0]; i++)
-        if (codes[i] == code)
+    }
+    for (size_t i = 0; (status == 400 || status == 403) && i < sizeof codes / sizeof codes[0];
+         i++) {
+        if (codes[i] == code) {
             return 1;
+        }
+    }
     return 0;
 }
 
@@ -278,8 +287,7 @@ push_refused(lua_State *L, const struct pcaps_call *call)
     lua_Integer code;
     int t, authentication;
 
-    if (json_decode(L, body, len) != 0 || !lua_istable(L, -1) ||
-        !is_envelope(L, lua_gettop(L))) {
+    if (json_decode(L, body, len) != 0 || !lua_istable(L, -1) || !is_envelope(L, lua_gettop(L))) {
         lua_pop(L, 1);
         return push_foreign(L, call, "and no answer of the API");
     }
@@ -289,16 +297,19 @@ push_refused(lua_State *L, const struct pcaps_call *call)
     push_errors_text(L, t);
     lua_pushfstring(L, "%s refused: %d%s%s%s%s", info->name, r->status, lua_tostring(L, -1),
                     authentication ? " (the token needs the permission group \"Magic Firewall "
-                                     "Packet Captures - " : "",
+                                     "Packet Captures - "
+                                   : "",
                     authentication ? (info->writes ? "Write" : "Read") : "",
                     authentication ? " PCAPs API\" for this account)" : "");
     (void)push_refusal(L, call, authentication ? "credentials" : "api");
-    if (code != 0)
+    if (code != 0) {
         set_integer(L, "code", code);
-    if (lua_getfield(L, t, "errors") == LUA_TTABLE)
+    }
+    if (lua_getfield(L, t, "errors") == LUA_TTABLE) {
         lua_setfield(L, -2, "errors");
-    else
+    } else {
         lua_pop(L, 1);
+    }
     return 2;
 }
 
@@ -309,8 +320,9 @@ adorn(lua_State *L, const struct pcaps_call *call)
     int t = lua_gettop(L);
 
     if (lua_getfield(L, t, "colo_name") == LUA_TNIL) {
-        if (lua_getfield(L, t, "colo") != LUA_TNIL)
+        if (lua_getfield(L, t, "colo") != LUA_TNIL) {
             lua_setfield(L, t, "colo_name");
+        }
     }
     lua_settop(L, t);
     if (call->ray[0] != '\0') {
@@ -334,12 +346,14 @@ push_list(lua_State *L, const struct pcaps_call *call, int captures)
         lua_newtable(L);
         return 1;
     }
-    if (!lua_istable(L, -1))
+    if (!lua_istable(L, -1)) {
         return push_foreign(L, call, "with a result that is no list");
+    }
     n = (lua_Integer)lua_rawlen(L, -1);
     for (lua_Integer i = 1; captures && i <= n; i++) {
-        if (lua_rawgeti(L, -1, i) == LUA_TTABLE)
+        if (lua_rawgeti(L, -1, i) == LUA_TTABLE) {
             adorn(L, call);
+        }
         lua_pop(L, 1);
     }
     return 1;
@@ -367,12 +381,15 @@ push_result(lua_State *L, const struct pcaps_call *call)
         return 1;
     }
     (void)lua_getfield(L, t, "result");
-    if (wanted == PCAPS_CAPTURES || wanted == PCAPS_LIST_OF)
+    if (wanted == PCAPS_CAPTURES || wanted == PCAPS_LIST_OF) {
         return push_list(L, call, wanted == PCAPS_CAPTURES);
-    if (!lua_istable(L, -1))
+    }
+    if (!lua_istable(L, -1)) {
         return push_foreign(L, call, "with no result in the answer");
-    if (wanted == PCAPS_CAPTURE)
+    }
+    if (wanted == PCAPS_CAPTURE) {
         adorn(L, call);
+    }
     return 1;
 }
 
@@ -382,8 +399,8 @@ is_framed(const struct pcaps_call *call)
 {
     char value[64];
 
-    return http_header(call->exchange, "content-length", value, sizeof value) != NULL ||
-           http_header(call->exchange, "transfer-encoding", value, sizeof value) != NULL;
+    return http_header(call->exchange, "content-length", value, sizeof value) != NULL
+           || http_header(call->exchange, "transfer-encoding", value, sizeof value) != NULL;
 }
 
 /* [-0, +n, m] A 2xx answer whose body went to a file. */
@@ -395,14 +412,15 @@ push_file(lua_State *L, struct pcaps_call *call)
     struct fault fault;
     char type[64];
 
-    if (http_header(call->exchange, "content-type", type, sizeof type) != NULL &&
-        (strncasecmp(type, "text/", 5) == 0 || strncasecmp(type, "application/json", 16) == 0)) {
+    if (http_header(call->exchange, "content-type", type, sizeof type) != NULL
+        && (strncasecmp(type, "text/", 5) == 0 || strncasecmp(type, "application/json", 16) == 0)) {
         lua_pushfstring(L, "download: status %d with %s, not a capture", r->status, type);
         return push_refusal(L, call, "http");
     }
-    if (pcaps_file_check(call->file.fd, is_framed(call), &fault) != FAULT_OK ||
-        http_file_commit(&call->file, path, &fault) != FAULT_OK)
+    if (pcaps_file_check(call->file.fd, is_framed(call), &fault) != FAULT_OK
+        || http_file_commit(&call->file, path, &fault) != FAULT_OK) {
         return pcaps_push_fault(L, call, &fault, HTTP_SENT_YES, r->elapsed_ms);
+    }
     lua_pushvalue(L, 4);
     return 1;
 }
@@ -416,17 +434,21 @@ pcaps_push_answer(lua_State *L, struct pcaps_call *call)
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     (void)http_header(call->exchange, "cf-ray", call->ray, sizeof call->ray);
     observe(L, call, r);
-    if (r->code != FAULT_OK)
+    if (r->code != FAULT_OK) {
         return pcaps_push_fault(L, call, &r->fault, r->sent, r->elapsed_ms);
-    if (r->status < 200 || r->status > 299)
+    }
+    if (r->status < 200 || r->status > 299) {
         return push_refused(L, call);
-    if (wanted == PCAPS_FILE)
+    }
+    if (wanted == PCAPS_FILE) {
         return push_file(L, call);
+    }
     if (wanted == PCAPS_NOTHING && (r->body == NULL || r->body->len == 0)) {
         lua_pushboolean(L, 1);
         return 1;
     }
-    if (r->body == NULL || r->body->len == 0)
+    if (r->body == NULL || r->body->len == 0) {
         return push_foreign(L, call, "with an empty answer");
+    }
     return push_result(L, call);
 }

@@ -33,12 +33,14 @@ read_duration(lua_State *L)
     const char *text;
 
     if (lua_type(L, -1) == LUA_TNUMBER) {
-        if (duration_from_seconds(lua_tonumber(L, -1), &ms) != 0)
+        if (duration_from_seconds(lua_tonumber(L, -1), &ms) != 0) {
             return 0;
+        }
     } else if (lua_type(L, -1) == LUA_TSTRING) {
         text = lua_tolstring(L, -1, &len);
-        if (duration_parse(text, len, &ms) != 0)
+        if (duration_parse(text, len, &ms) != 0) {
             return 0;
+        }
     }
     return ms;
 }
@@ -53,15 +55,18 @@ read_option(lua_State *L, struct pcaps_options *options)
 
     if (strcmp(key, "timeout") == 0 || strcmp(key, "deadline") == 0) {
         ms = read_duration(L);
-        if (ms == 0)
+        if (ms == 0) {
             return "expected a duration (5, \"5m\")";
-        if (key[0] == 't')
+        }
+        if (key[0] == 't') {
             options->timeout_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+        }
         return NULL;
     }
     if (strcmp(key, "max_retries") == 0) {
-        if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0 || lua_tointeger(L, -1) > 1000)
+        if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0 || lua_tointeger(L, -1) > 1000) {
             return "expected an integer 0..1000";
+        }
         return NULL;
     }
     if (strcmp(key, "allow_ipv6") == 0) {
@@ -72,14 +77,14 @@ read_option(lua_State *L, struct pcaps_options *options)
 }
 
 void
-pcaps_read_options(lua_State *L, int arg, const char *op, int level,
-                   struct pcaps_options *options)
+pcaps_read_options(lua_State *L, int arg, const char *op, int level, struct pcaps_options *options)
 {
     const char *wrong, *near, *key;
 
     memset(options, 0, sizeof *options);
-    if (lua_isnoneornil(L, arg))
+    if (lua_isnoneornil(L, arg)) {
         return;
+    }
     if (!lua_istable(L, arg)) {
         lua_pushfstring(L, "options: expected a table, got %s", luaL_typename(L, arg));
         (void)raise(L, op, level);
@@ -90,10 +95,11 @@ pcaps_read_options(lua_State *L, int arg, const char *op, int level,
         if (wrong != NULL) {
             key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
             near = schema_near(key, OPTIONS, sizeof OPTIONS / sizeof OPTIONS[0]);
-            if (near != NULL && strcmp(near, key) != 0)
+            if (near != NULL && strcmp(near, key) != 0) {
                 lua_pushfstring(L, "options.%s: %s; did you mean %s?", key, wrong, near);
-            else
+            } else {
                 lua_pushfstring(L, "options.%s: %s", key, wrong);
+            }
             (void)raise(L, op, level);
         }
         lua_pop(L, 1);
@@ -134,8 +140,9 @@ pcaps_read_params(lua_State *L, int arg, enum pcaps_op op, int allow_ipv6, int l
         .now_us = loop_real_us(task_loop(L)),
     };
 
-    if (!lua_istable(L, arg))
+    if (!lua_istable(L, arg)) {
         wrong_subject(L, arg, name, "a table of parameters", level);
+    }
     schema_read(L, arg, schema_of(op), record);
     if (schema_check(record, &rules, &problems) > 0) {
         schema_push_text(L, &problems);
@@ -150,8 +157,9 @@ pcaps_read_id(lua_State *L, int arg, enum pcaps_op op, int level, size_t *len)
     struct schema_problems problems;
     const struct schema_rules rules = {.side = SCHEMA_CLIENT};
 
-    if (lua_type(L, arg) != LUA_TSTRING)
+    if (lua_type(L, arg) != LUA_TSTRING) {
         wrong_subject(L, arg, pcaps_ops[op].name, "an id", level);
+    }
     schema_record_init(&record, SCHEMA_ID);
     record.values[0].kind = SCHEMA_IS_STRING;
     record.values[0].as.text = lua_tolstring(L, arg, &record.values[0].len);
@@ -174,6 +182,9 @@ pcaps_check(lua_State *L)
     size_t len;
 
     lua_settop(L, 2);
+    if (lua_type(L, 1) == LUA_TUSERDATA) { /* before the options: they are the parameters then */
+        wrong_subject(L, 1, pcaps_ops[op].name, "parameters or an id", 2);
+    }
     pcaps_read_options(L, 2, pcaps_ops[op].name, 2, &options);
     switch (op) {
     case PCAPS_CREATE:

@@ -19,10 +19,10 @@
 #include <unistd.h>
 
 #define GROUP "\"Magic Firewall Packet Captures - "
-#define HOW_TO \
-    "set CLOUDFLARE_API_TOKEN or give --token-file (or set CLOUDFLARE_EMAIL and " \
+#define HOW_TO                                                                                \
+    "set CLOUDFLARE_API_TOKEN or give --token-file (or set CLOUDFLARE_EMAIL and "             \
     "CLOUDFLARE_API_KEY). The token needs the permission group " GROUP "Read PCAPs API\" to " \
-    "list, get and download, or " GROUP "Write PCAPs API\" to create and stop too. " \
+    "list, get and download, or " GROUP "Write PCAPs API\" to create and stop too. "          \
     "--sim needs no credentials"
 
 struct pcaps_client *
@@ -123,8 +123,9 @@ pcaps_client_new(lua_State *L)
 {
     struct pcaps_client *client;
 
-    for (int arg = 1; arg <= 3; arg++)
+    for (int arg = 1; arg <= 3; arg++) {
         luaL_checktype(L, arg, LUA_TTABLE);
+    }
     client = lua_newuserdatauv(L, sizeof *client, 3);
     memset(client, 0, sizeof *client);
     luaL_setmetatable(L, PCAPS_CLIENT_META);
@@ -152,13 +153,16 @@ setting(lua_State *L, const char *name, size_t max)
     size_t len;
     const char *s;
 
-    if (lua_getfield(L, 2, name) == LUA_TNIL)
+    if (lua_getfield(L, 2, name) == LUA_TNIL) {
         return NULL;
-    if (lua_type(L, -1) != LUA_TSTRING)
+    }
+    if (lua_type(L, -1) != LUA_TSTRING) {
         (void)luaL_error(L, "%s: expected a string, got %s", name, luaL_typename(L, -1));
+    }
     s = lua_tolstring(L, -1, &len);
-    if (strlen(s) != len || len > max)
+    if (strlen(s) != len || len > max) {
         (void)luaL_error(L, "%s: is too long or holds a NUL byte", name);
+    }
     return s;
 }
 
@@ -169,21 +173,26 @@ copy_secret(const char *text, const char *what, char *out, size_t size, struct f
 {
     size_t n;
 
-    while (isspace((unsigned char)*text))
+    while (isspace((unsigned char)*text)) {
         text++;
+    }
     n = strlen(text);
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
+    while (n > 0 && isspace((unsigned char)text[n - 1])) {
         n--;
-    if (n == 0)
+    }
+    if (n == 0) {
         return fault_set(fault, FAULT_INVALID, "%s is empty", what);
-    if (n >= size)
+    }
+    if (n >= size) {
         return fault_set(fault, FAULT_INVALID, "%s is longer than %zu bytes", what, size - 1);
+    }
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
 
-        if (c <= ' ' || c >= 127 || strchr("\"'`", c) != NULL)
-            return fault_set(fault, FAULT_INVALID,
-                             "%s holds a quote, blank or control character", what);
+        if (c <= ' ' || c >= 127 || strchr("\"'`", c) != NULL) {
+            return fault_set(fault, FAULT_INVALID, "%s holds a quote, blank or control character",
+                             what);
+        }
     }
     memcpy(out, text, n);
     out[n] = '\0';
@@ -196,8 +205,8 @@ set_token(struct pcaps_secrets *s, const char *token, const char *what, struct f
     size_t prefix = strlen("Bearer ");
 
     memcpy(s->authorization, "Bearer ", prefix);
-    return copy_secret(token, what, s->authorization + prefix,
-                       sizeof s->authorization - prefix, fault);
+    return copy_secret(token, what, s->authorization + prefix, sizeof s->authorization - prefix,
+                       fault);
 }
 
 static enum fault_code
@@ -205,8 +214,7 @@ set_key(struct pcaps_secrets *s, const char *email, const char *key, struct faul
 {
     enum fault_code code = copy_secret(email, "the API email", s->email, sizeof s->email, fault);
 
-    return code != FAULT_OK ? code
-                            : copy_secret(key, "the API key", s->key, sizeof s->key, fault);
+    return code != FAULT_OK ? code : copy_secret(key, "the API key", s->key, sizeof s->key, fault);
 }
 
 /* Refuses a token FILE that others can read. A pipe has no such mode. */
@@ -215,14 +223,17 @@ check_mode(int fd, const char *file, struct fault *fault)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0)
+    if (fstat(fd, &st) != 0) {
         return fault_set(fault, FAULT_IO, "token file %s: %s", file, strerror(errno));
-    if (S_ISDIR(st.st_mode))
+    }
+    if (S_ISDIR(st.st_mode)) {
         return fault_set(fault, FAULT_IO, "token file %s: is a directory", file);
-    if (S_ISREG(st.st_mode) && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
+    }
+    if (S_ISREG(st.st_mode) && (st.st_mode & (S_IROTH | S_IWOTH)) != 0) {
         return fault_set(fault, FAULT_INVALID,
-                         "token file %s can be read or written by everybody: chmod 640 %s",
-                         file, file);
+                         "token file %s can be read or written by everybody: chmod 640 %s", file,
+                         file);
+    }
     return FAULT_OK;
 }
 
@@ -236,18 +247,20 @@ read_token(int fd, const char *file, struct pcaps_secrets *s, struct fault *faul
 
     while (got > 0 && n < sizeof text - 1) {
         got = read(fd, text + n, sizeof text - 1 - n);
-        if (got > 0)
+        if (got > 0) {
             n += (size_t)got;
-        else if (got < 0 && errno == EINTR)
+        } else if (got < 0 && errno == EINTR) {
             got = 1;
+        }
     }
     text[n] = '\0';
-    if (got < 0)
+    if (got < 0) {
         code = fault_set(fault, FAULT_IO, "token file %s: %s", file, strerror(errno));
-    else if (strlen(text) != n)
+    } else if (strlen(text) != n) {
         code = fault_set(fault, FAULT_INVALID, "token file %s holds a NUL byte", file);
-    else
+    } else {
         code = set_token(s, text, "the token in the token file", fault);
+    }
     explicit_bzero(text, sizeof text);
     return code;
 }
@@ -258,13 +271,15 @@ set_token_file(struct pcaps_secrets *s, const char *file, struct fault *fault)
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     enum fault_code code;
 
-    if (fd < 0)
+    if (fd < 0) {
         return fault_set(fault, FAULT_IO, "token file %s: %s", file, strerror(errno));
+    }
     /* Opening must not block on a named pipe; reading it may. */
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     code = check_mode(fd, file, fault);
-    if (code == FAULT_OK)
+    if (code == FAULT_OK) {
         code = read_token(fd, file, s, fault);
+    }
     (void)close(fd);
     return code;
 }
@@ -287,16 +302,20 @@ static enum fault_code
 set_secrets(struct pcaps_secrets *s, const struct sources *from, struct fault *fault)
 {
     explicit_bzero(s, sizeof *s);
-    if (from->token_file != NULL)
+    if (from->token_file != NULL) {
         return set_token_file(s, from->token_file, fault);
-    if (from->token != NULL)
+    }
+    if (from->token != NULL) {
         return set_token(s, from->token, "the API token", fault);
-    if (from->email != NULL && from->key != NULL)
+    }
+    if (from->email != NULL && from->key != NULL) {
         return set_key(s, from->email, from->key, fault);
-    if (from->email != NULL || from->key != NULL)
+    }
+    if (from->email != NULL || from->key != NULL) {
         return fault_set(fault, FAULT_INVALID, "%s is missing: %s go together",
                          from->email == NULL ? "the API email" : "the API key",
                          "CLOUDFLARE_EMAIL and CLOUDFLARE_API_KEY (api_email and api_key)");
+    }
     return fault_set(fault, FAULT_INVALID, "no credentials");
 }
 
@@ -306,45 +325,51 @@ is_local(const char *host, size_t n)
 {
     static const char *const names[] = {"localhost", "[::1]", "sim.internal"};
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strlen(names[i]) == n && strncasecmp(names[i], host, n) == 0)
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strlen(names[i]) == n && strncasecmp(names[i], host, n) == 0) {
             return 1;
+        }
+    }
     return n >= 7 && strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= n;
 }
 
 /* Takes BASE_URL and ACCOUNT over into CLIENT's url. */
 static enum fault_code
-set_url(struct pcaps_client *client, const char *base_url, const char *account,
-        struct fault *fault)
+set_url(struct pcaps_client *client, const char *base_url, const char *account, struct fault *fault)
 {
     size_t n = strlen(base_url), scheme, host;
     char segment[PCAPS_SEGMENT_MAX];
 
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)base_url[i] <= ' ' || base_url[i] == 127)
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char)base_url[i] <= ' ' || base_url[i] == 127) {
             return fault_set(fault, FAULT_INVALID, "base URL: holds a blank or control character");
+        }
+    }
     scheme = strncasecmp(base_url, "https://", 8) == 0  ? 8
              : strncasecmp(base_url, "http://", 7) == 0 ? 7
                                                         : 0;
     host = scheme + strcspn(base_url + scheme, "/?#");
-    if (scheme == 0 || host == scheme || strpbrk(base_url, "?#@") != NULL)
+    if (scheme == 0 || host == scheme || strpbrk(base_url, "?#@") != NULL) {
         return fault_set(fault, FAULT_INVALID,
                          "base URL: expected https://host/path without user, query or fragment");
+    }
     if (scheme == 7) {
-        size_t name = base_url[7] == '[' ? strcspn(base_url + 7, "]") + 1
-                                         : strcspn(base_url + 7, ":/");
+        size_t name =
+            base_url[7] == '[' ? strcspn(base_url + 7, "]") + 1 : strcspn(base_url + 7, ":/");
 
-        if (!is_local(base_url + 7, name))
+        if (!is_local(base_url + 7, name)) {
             return fault_set(fault, FAULT_INVALID,
                              "base URL: http:// would send the credentials in clear; it is "
                              "only for this machine");
+        }
     }
-    while (n > host && base_url[n - 1] == '/')
+    while (n > host && base_url[n - 1] == '/') {
         n--;
+    }
     client->path_at = host;
-    client->url_len = (size_t)snprintf(client->url, sizeof client->url, "%.*s/accounts/%s/pcaps",
-                                       (int)n, base_url,
-                                       pcaps_encode(account, strlen(account), segment));
+    client->url_len =
+        (size_t)snprintf(client->url, sizeof client->url, "%.*s/accounts/%s/pcaps", (int)n,
+                         base_url, pcaps_encode(account, strlen(account), segment));
     return FAULT_OK;
 }
 
@@ -394,17 +419,19 @@ pcaps_client_authorize(lua_State *L)
         lua_pushfstring(L, "%s: %s", fault.msg, HOW_TO);
         return refuse(L, "credentials", lua_tostring(L, -1));
     }
-    if (account == NULL)
+    if (account == NULL) {
         return refuse(L, "credentials",
                       "no account: set CLOUDFLARE_ACCOUNT_ID or pass account_id to "
                       "pcaps.client. --sim needs none");
+    }
     problem = account_problem(account, &problems);
     if (problem != NULL) {
         lua_pushfstring(L, "the account id %s", problem);
         return refuse(L, "credentials", lua_tostring(L, -1));
     }
-    if (base_url == NULL || set_url(client, base_url, account, &fault) != FAULT_OK)
+    if (base_url == NULL || set_url(client, base_url, account, &fault) != FAULT_OK) {
         return refuse(L, "usage", base_url == NULL ? "no base URL" : fault.msg);
+    }
     client->ready = 1;
     lua_pushboolean(L, 1);
     return 1;

@@ -27,10 +27,12 @@ capture_format(const unsigned char *head)
 {
     uint32_t little = read_u32(head, 0), big = read_u32(head, 1);
 
-    if (big == 0x0A0D0D0A)
+    if (big == 0x0A0D0D0A) {
         return 1;
-    if (little == 0xA1B2C3D4 || little == 0xA1B23C4D)
+    }
+    if (little == 0xA1B2C3D4 || little == 0xA1B23C4D) {
         return 2;
+    }
     return big == 0xA1B2C3D4 || big == 0xA1B23C4D ? 3 : 0;
 }
 
@@ -42,9 +44,10 @@ ends_whole(int fd, off_t size, int big)
     off_t at = FILE_HEADER;
 
     while (at < size) {
-        if (size - at < PACKET_HEADER ||
-            pread(fd, header, sizeof header, at) != (ssize_t)sizeof header)
+        if (size - at < PACKET_HEADER
+            || pread(fd, header, sizeof header, at) != (ssize_t)sizeof header) {
             return 0;
+        }
         at += PACKET_HEADER + (off_t)read_u32(header + 8, big);
     }
     return at == size;
@@ -57,15 +60,17 @@ pcaps_file_check(int fd, int framed, struct fault *fault)
     struct stat st;
     int format;
 
-    if (fstat(fd, &st) != 0)
+    if (fstat(fd, &st) != 0) {
         return fault_set(fault, FAULT_IO, "look at the file: %s", strerror(errno));
-    if (pread(fd, head, sizeof head, 0) < 4 || (format = capture_format(head)) == 0)
-        return fault_set(fault, FAULT_PROTOCOL,
-                         "what came (%lld bytes) is no pcap or pcapng file",
+    }
+    if (pread(fd, head, sizeof head, 0) < 4 || (format = capture_format(head)) == 0) {
+        return fault_set(fault, FAULT_PROTOCOL, "what came (%lld bytes) is no pcap or pcapng file",
                          (long long)st.st_size);
-    if (format > 1 && (st.st_size < FILE_HEADER ||
-                       (!framed && !ends_whole(fd, st.st_size, format == 3))))
+    }
+    if (format > 1
+        && (st.st_size < FILE_HEADER || (!framed && !ends_whole(fd, st.st_size, format == 3)))) {
         return fault_set(fault, FAULT_PROTOCOL, "the capture was cut off after %lld bytes",
                          (long long)st.st_size);
+    }
     return FAULT_OK;
 }

@@ -20,8 +20,9 @@ read_value(lua_State *L, int index, struct schema_value *v)
     case LUA_TNUMBER:
         v->as.integer = lua_tointegerx(L, index, &exact);
         v->kind = exact ? SCHEMA_IS_INTEGER : SCHEMA_IS_NUMBER;
-        if (!exact)
+        if (!exact) {
             v->as.number = lua_tonumber(L, index);
+        }
         break;
     case LUA_TSTRING:
         v->kind = SCHEMA_IS_STRING;
@@ -52,10 +53,11 @@ note_unknown(lua_State *L, int index, struct schema_record *record, int parent)
         schema_record_unknown(record, parent, key, len);
         return;
     }
-    if (lua_isinteger(L, index))
+    if (lua_isinteger(L, index)) {
         (void)snprintf(name, sizeof name, "[%lld]", (long long)lua_tointeger(L, index));
-    else
+    } else {
         (void)snprintf(name, sizeof name, "[%s]", luaL_typename(L, index));
+    }
     schema_record_unknown(record, parent, name, strlen(name));
 }
 
@@ -74,17 +76,19 @@ read_table(lua_State *L, int index, struct schema_record *record, int parent)
             key = lua_tolstring(L, -2, &len);
             i = schema_find(record->op, parent, key, len);
         }
-        if (parent != SCHEMA_TOP)
+        if (parent != SCHEMA_TOP) {
             record->members++;
+        }
         if (i < 0) {
             note_unknown(L, -2, record, parent);
         } else {
             size_t count;
 
             read_value(L, -1, &record->values[i]);
-            if (record->values[i].kind == SCHEMA_IS_TABLE &&
-                schema_fields(record->op, &count)[i].type == SCHEMA_OBJECT)
+            if (record->values[i].kind == SCHEMA_IS_TABLE
+                && schema_fields(record->op, &count)[i].type == SCHEMA_OBJECT) {
                 read_table(L, lua_gettop(L), record, i);
+            }
         }
         lua_pop(L, 1);
     }
@@ -156,8 +160,9 @@ check_op(lua_State *L, int arg)
 static void
 check_rules(lua_State *L, int arg, struct schema_rules *rules)
 {
-    if (lua_isnoneornil(L, arg))
+    if (lua_isnoneornil(L, arg)) {
         return;
+    }
     luaL_checktype(L, arg, LUA_TTABLE);
     if (lua_getfield(L, arg, "now") != LUA_TNIL) {
         lua_Number now = luaL_checknumber(L, -1);
@@ -182,8 +187,9 @@ schema_module_check(lua_State *L)
     enum schema_op op = check_op(L, 1);
 
     luaL_checktype(L, 2, LUA_TTABLE);
-    if (luaL_checkoption(L, 3, NULL, sides) == 1)
+    if (luaL_checkoption(L, 3, NULL, sides) == 1) {
         rules.side = SCHEMA_SERVER;
+    }
     check_rules(L, 4, &rules);
     schema_read(L, 2, op, &record);
     (void)schema_check(&record, &rules, &problems);
@@ -203,14 +209,16 @@ push_record(lua_State *L, const struct schema_record *record, int parent)
     for (size_t i = 0; i < count; i++) {
         const struct schema_value *v = &record->values[i];
 
-        if (fields[i].parent != parent || v->kind == SCHEMA_ABSENT)
+        if (fields[i].parent != parent || v->kind == SCHEMA_ABSENT) {
             continue;
-        if (fields[i].type == SCHEMA_OBJECT)
+        }
+        if (fields[i].type == SCHEMA_OBJECT) {
             push_record(L, record, (int)i);
-        else if (v->kind == SCHEMA_IS_STRING)
+        } else if (v->kind == SCHEMA_IS_STRING) {
             lua_pushlstring(L, v->as.text, v->len);
-        else
+        } else {
             lua_pushinteger(L, v->as.integer);
+        }
         lua_setfield(L, -2, fields[i].name);
     }
 }
@@ -244,11 +252,12 @@ set_types(lua_State *L, const char *name, unsigned types)
     int n = 0;
 
     lua_createtable(L, 2, 0);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
         if (types & (1u << i)) {
             lua_pushstring(L, names[i]);
             lua_rawseti(L, -2, ++n);
         }
+    }
     lua_setfield(L, -2, name);
 }
 
@@ -290,8 +299,9 @@ push_field(lua_State *L, const struct schema_field *fields, size_t i)
         set_integer(L, "min", f->min);
         set_integer(L, "max", f->max);
     }
-    if (f->full_max != 0)
+    if (f->full_max != 0) {
         set_integer(L, "full_max", f->full_max);
+    }
     lua_pushboolean(L, f->client_bounds);
     lua_setfield(L, -2, "client_bounds");
     set_types(L, "types", f->types);
@@ -356,12 +366,9 @@ schema_module_redact(lua_State *L)
 }
 
 static const luaL_Reg funcs[] = {
-    {"check", schema_module_check},
-    {"fields", schema_module_fields},
-    {"near", schema_module_near},
-    {"normalize", schema_module_normalize},
-    {"redact", schema_module_redact},
-    {NULL, NULL},
+    {"check", schema_module_check},   {"fields", schema_module_fields},
+    {"near", schema_module_near},     {"normalize", schema_module_normalize},
+    {"redact", schema_module_redact}, {NULL, NULL},
 };
 
 int luaopen_moontap_native_schema(lua_State *L);

@@ -52,7 +52,7 @@ describe("wait", function()
     assert.equal("timeout", err.kind)
     assert.matches("still pending after 1m", tostring(err))
     local elapsed = clock.boot() - before
-    assert.is_true(elapsed >= 60 and elapsed < 61)
+    assert.is_true(elapsed > 59.9 and elapsed < 61)
   end)
 
   it("has a deadline when none is given", function()
@@ -65,7 +65,7 @@ describe("wait", function()
     before = clock.boot()
     cap:wait()
     local elapsed = clock.boot() - before
-    assert.is_true(elapsed >= 1500 and elapsed < 1501)
+    assert.is_true(elapsed > 1499.9 and elapsed < 1501)
   end)
 
   it("looks less often as it goes on", function()
@@ -133,8 +133,8 @@ describe("wait", function()
   it("refuses options that are none", function()
     local cap = start()
     assert.error_matches(function() cap:wait { timout = 5 } end, "did you mean timeout")
-    assert.error_matches(function() cap:wait { timeout = "soon" } end,
-      "pcaps_capture_spec%.lua:%d+: wait: timeout: expected a duration")
+    local _, err = pcall(function() cap:wait { timeout = "soon" } end)
+    assert.matches("pcaps_capture_spec%.lua:%d+: wait: timeout: expected a duration", err)
     assert.error_matches(function() cap.wait() end, "with a colon")
   end)
 end)

@@ -69,7 +69,7 @@ describe("schema.normalize", function()
   it("gives what goes to the API", function()
     assert.same({
       type = "simple", system = "magic-transit", time_limit = 300, packet_limit = 10,
-      offset_time = "2026-09-21T13:03:20Z", filter_v1 = { protocol = 17 },
+      offset_time = "2026-09-21T14:03:20Z", filter_v1 = { protocol = 17 },
     }, schema.normalize("create", { type = "simple", time_limit = "5m", packet_limit = 10.0,
       offset_time = "-10m", filter_v1 = { protocol = "UDP" } }, { now = NOW }))
   end)

@@ -17,8 +17,8 @@ static struct schema_problems problems;
 static struct schema_value *
 field(const char *object, const char *name)
 {
-    int parent = object == NULL ? SCHEMA_TOP
-                                : schema_find(record.op, SCHEMA_TOP, object, strlen(object));
+    int parent =
+        object == NULL ? SCHEMA_TOP : schema_find(record.op, SCHEMA_TOP, object, strlen(object));
     int i = schema_find(record.op, parent, name, strlen(name));
 
     assert_true(i >= 0);
@@ -209,8 +209,9 @@ test_schema_addresses(void **state)
     static const struct {
         const char *address, *part;
     } bad[] = {
-        {"example.com", "host names"}, {"10.0.0.0/8", "no networks"}, {"::1", "allow_ipv6"},
-        {"1.2.3", "IPv4"},             {"1.2.3.4 ", "IPv4"},          {"", "IPv4"},
+        {"example.com", "host names"}, {"10.0.0.0/8", "no networks"},
+        {"::1", "allow_ipv6"},         {"1.2.3", "IPv4"},
+        {"1.2.3.4 ", "IPv4"},          {"", "IPv4"},
         {"256.1.1.1", "IPv4"},
     };
     const struct schema_rules ipv6 = {.side = SCHEMA_CLIENT, .allow_ipv6 = 1};
@@ -235,8 +236,7 @@ test_schema_offset_time(void **state)
     start_simple();
     set_text(NULL, "offset_time", "-10m");
     assert_int_equal(check(SCHEMA_CLIENT), 0);
-    assert_string_equal(schema_record_get(&record, "offset_time")->as.text,
-                        "2026-09-21T14:03:20Z");
+    assert_string_equal(schema_record_get(&record, "offset_time")->as.text, "2026-09-21T14:03:20Z");
     set_text(NULL, "offset_time", "-25h");
     expect_one(SCHEMA_CLIENT, "offset_time", "older than 24 hours");
     set_text(NULL, "offset_time", "2026-09-21T16:00:00Z");
@@ -316,7 +316,10 @@ test_schema_ids(void **state)
     static const struct {
         const char *id, *part;
     } bad[] = {
-        {"", "empty"}, {".", "cannot be"}, {"..", "cannot be"}, {"a\nb", "control"},
+        {"", "empty"},
+        {".", "cannot be"},
+        {"..", "cannot be"},
+        {"a\nb", "control"},
         {"123456789012345678901234567890123", "longer than 32"},
     };
 
