@@ -29,8 +29,9 @@ mem_fail_hit(void)
 int
 mem_should_fail(void)
 {
-    if (mem_countdown == 0 || --mem_countdown != 0)
+    if (mem_countdown == 0 || --mem_countdown != 0) {
         return 0;
+    }
     mem_hit = 1;
     return 1;
 }
@@ -84,12 +85,14 @@ mem_strdup(const char *s)
     size_t n;
     char *copy;
 
-    if (s == NULL)
+    if (s == NULL) {
         return NULL;
+    }
     n = strlen(s) + 1;
     copy = mem_alloc(n);
-    if (copy != NULL)
+    if (copy != NULL) {
         memcpy(copy, s, n);
+    }
     return copy;
 }
 
@@ -110,8 +113,9 @@ buf_fini(struct buf *b)
 void
 buf_wipe(struct buf *b)
 {
-    if (b->data != NULL)
+    if (b->data != NULL) {
         explicit_bzero(b->data, b->cap);
+    }
     buf_fini(b);
 }
 
@@ -120,16 +124,18 @@ buf_reset(struct buf *b)
 {
     b->len = 0;
     b->failed = 0;
-    if (b->data != NULL)
+    if (b->data != NULL) {
         b->data[0] = '\0';
+    }
 }
 
 static enum fault_code
 fail(struct buf *b, enum fault_code code)
 {
     /* Wiped, because growing by copy below relies on nothing being left. */
-    if (b->data != NULL)
+    if (b->data != NULL) {
         explicit_bzero(b->data, b->cap);
+    }
     b->len = 0;
     b->failed = code;
     return code;
@@ -145,21 +151,27 @@ reserve(struct buf *b, size_t n)
     size_t need, cap;
     char *data;
 
-    if (b->failed != 0)
+    if (b->failed != 0) {
         return (enum fault_code)b->failed;
-    if (n > b->max - b->len || b->max == SIZE_MAX)
+    }
+    if (n > b->max - b->len || b->max == SIZE_MAX) {
         return fail(b, FAULT_LIMIT);
+    }
     need = b->len + n + 1;
-    if (need <= b->cap)
+    if (need <= b->cap) {
         return FAULT_OK;
+    }
     cap = b->cap != 0 ? b->cap : BUF_FIRST_CAP;
-    while (cap < need)
+    while (cap < need) {
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
-    if (cap > b->max + 1)
+    }
+    if (cap > b->max + 1) {
         cap = b->max + 1;
+    }
     data = mem_alloc(cap);
-    if (data == NULL)
+    if (data == NULL) {
         return fail(b, FAULT_NOMEM);
+    }
     if (b->data != NULL) {
         memcpy(data, b->data, b->len);
         explicit_bzero(b->data, b->len);
@@ -175,10 +187,12 @@ buf_append(struct buf *b, const void *data, size_t n)
 {
     enum fault_code code = reserve(b, n);
 
-    if (code != FAULT_OK)
+    if (code != FAULT_OK) {
         return code;
-    if (n != 0)
+    }
+    if (n != 0) {
         memcpy(b->data + b->len, data, n);
+    }
     b->len += n;
     b->data[b->len] = '\0';
     return FAULT_OK;
@@ -200,11 +214,13 @@ buf_printf(struct buf *b, const char *fmt, ...)
     va_start(ap, fmt);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n < 0)
+    if (n < 0) {
         return fail(b, FAULT_INVALID);
+    }
     code = reserve(b, (size_t)n);
-    if (code != FAULT_OK)
+    if (code != FAULT_OK) {
         return code;
+    }
     va_start(ap, fmt);
     (void)vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
     va_end(ap);
@@ -218,26 +234,32 @@ utf8_length(const unsigned char *s, size_t n)
 {
     size_t len, i;
 
-    if (s[0] < 0x80)
+    if (s[0] < 0x80) {
         return 1;
-    if (s[0] >= 0xC2 && s[0] <= 0xDF)
+    }
+    if (s[0] >= 0xC2 && s[0] <= 0xDF) {
         len = 2;
-    else if (s[0] >= 0xE0 && s[0] <= 0xEF)
+    } else if (s[0] >= 0xE0 && s[0] <= 0xEF) {
         len = 3;
-    else if (s[0] >= 0xF0 && s[0] <= 0xF4)
+    } else if (s[0] >= 0xF0 && s[0] <= 0xF4) {
         len = 4;
-    else
+    } else {
         return 0;
-    if (len > n)
+    }
+    if (len > n) {
         return 0;
-    for (i = 1; i < len; i++)
-        if ((s[i] & 0xC0) != 0x80)
+    }
+    for (i = 1; i < len; i++) {
+        if ((s[i] & 0xC0) != 0x80) {
             return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) ||  /* longer than needed */
-        (s[0] == 0xED && s[1] > 0x9F) ||  /* surrogates */
-        (s[0] == 0xF0 && s[1] < 0x90) ||  /* longer than needed */
-        (s[0] == 0xF4 && s[1] > 0x8F))    /* beyond U+10FFFF */
+        }
+    }
+    if ((s[0] == 0xE0 && s[1] < 0xA0) || /* longer than needed */
+        (s[0] == 0xED && s[1] > 0x9F) || /* surrogates */
+        (s[0] == 0xF0 && s[1] < 0x90) || /* longer than needed */
+        (s[0] == 0xF4 && s[1] > 0x8F)) { /* beyond U+10FFFF */
         return 0;
+    }
     return len;
 }
 
@@ -255,8 +277,9 @@ append_escape(struct buf *b, unsigned char c)
     case '\t': return buf_append(b, "\\t", 2);
     default: break;
     }
-    if (c < 0x80)
+    if (c < 0x80) {
         return buf_printf(b, "\\u%04x", c);
+    }
     return buf_puts(b, "\\ufffd");
 }
 

@@ -14,8 +14,9 @@ unit_ms(const char *text, size_t rest, size_t *len)
         *len = 2;
         return 1;
     }
-    if (rest == 0)
+    if (rest == 0) {
         return 0;
+    }
     switch (text[0]) {
     case 's': return 1000;
     case 'm': return 60u * 1000u;
@@ -37,8 +38,9 @@ read_number(const char *text, size_t len, uint64_t *micro)
 
     for (; i < len && text[i] >= '0' && text[i] <= '9'; i++, digits++) {
         value = value * 10 + (uint64_t)(text[i] - '0');
-        if (value > DURATION_MAX_MS)
+        if (value > DURATION_MAX_MS) {
             return 0;
+        }
     }
     value *= scale;
     if (i < len && text[i] == '.') {
@@ -46,8 +48,9 @@ read_number(const char *text, size_t len, uint64_t *micro)
             scale /= 10; /* digits behind the sixth count for nothing */
             value += scale * (uint64_t)(text[i] - '0');
         }
-        if (text[i - 1] == '.')
+        if (text[i - 1] == '.') {
             return 0;
+        }
     }
     *micro = value;
     return digits != 0 ? i : 0;
@@ -59,30 +62,35 @@ duration_parse(const char *text, size_t len, uint64_t *ms)
     size_t i = 0, taken;
     uint64_t total = 0, micro, unit;
 
-    if (len == 0)
+    if (len == 0) {
         return -1;
+    }
     while (i < len) {
         size_t unit_len;
         int first = i == 0;
 
         taken = read_number(text + i, len - i, &micro);
-        if (taken == 0)
+        if (taken == 0) {
             return -1;
+        }
         i += taken;
         unit = unit_ms(text + i, len - i, &unit_len);
         if (unit == 0) {
-            if (i < len || !first) /* a bare number stands alone */
+            if (i < len || !first) { /* a bare number stands alone */
                 return -1;
+            }
             unit = 1000;
         } else {
             i += unit_len;
         }
         /* Compared before multiplying: MICRO may be up to 3.5e16. */
-        if (micro / 1000000 > DURATION_MAX_MS / unit)
+        if (micro / 1000000 > DURATION_MAX_MS / unit) {
             return -1;
+        }
         total += micro / 1000000 * unit + (micro % 1000000 * unit + 500000) / 1000000;
-        if (total > DURATION_MAX_MS)
+        if (total > DURATION_MAX_MS) {
             return -1;
+        }
     }
     *ms = total;
     return 0;
@@ -91,8 +99,9 @@ duration_parse(const char *text, size_t len, uint64_t *ms)
 int
 duration_from_seconds(double seconds, uint64_t *ms)
 {
-    if (!(seconds >= 0) || seconds > (double)DURATION_MAX_MS / 1000)
+    if (!(seconds >= 0) || seconds > (double)DURATION_MAX_MS / 1000) {
         return -1;
+    }
     *ms = (uint64_t)llround(seconds * 1000);
     return 0;
 }
@@ -103,8 +112,9 @@ put_part(char *out, size_t size, uint64_t value, const char *unit)
 {
     size_t used = strlen(out);
 
-    if (value != 0)
+    if (value != 0) {
         (void)snprintf(out + used, size - used, "%llu%s", (unsigned long long)value, unit);
+    }
 }
 
 char *
@@ -112,8 +122,9 @@ duration_format(uint64_t ms, char *out, size_t size)
 {
     uint64_t rest = ms % 60000;
 
-    if (size == 0)
+    if (size == 0) {
         return out;
+    }
     out[0] = '\0';
     if (ms < 1000) {
         (void)snprintf(out, size, ms == 0 ? "0s" : "%llums", (unsigned long long)ms);
@@ -127,10 +138,11 @@ duration_format(uint64_t ms, char *out, size_t size)
     } else {
         size_t used = strlen(out), end;
 
-        (void)snprintf(out + used, size - used, "%llu.%03llu",
-                       (unsigned long long)(rest / 1000), (unsigned long long)(rest % 1000));
-        for (end = strlen(out); end > used && out[end - 1] == '0'; end--)
+        (void)snprintf(out + used, size - used, "%llu.%03llu", (unsigned long long)(rest / 1000),
+                       (unsigned long long)(rest % 1000));
+        for (end = strlen(out); end > used && out[end - 1] == '0'; end--) {
             out[end - 1] = '\0';
+        }
         used = strlen(out);
         (void)snprintf(out + used, size - used, "s");
     }

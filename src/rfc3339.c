@@ -56,11 +56,13 @@ digits(struct cursor *c, int n, unsigned *value)
 {
     unsigned v = 0;
 
-    if (c->end - c->p < n)
+    if (c->end - c->p < n) {
         return -1;
+    }
     while (n-- > 0) {
-        if (*c->p < '0' || *c->p > '9')
+        if (*c->p < '0' || *c->p > '9') {
             return -1;
+        }
         v = v * 10 + (unsigned)(*c->p++ - '0');
     }
     *value = v;
@@ -71,8 +73,9 @@ digits(struct cursor *c, int n, unsigned *value)
 static int
 either(struct cursor *c, char a, char b)
 {
-    if (c->p == c->end || (*c->p != a && *c->p != b))
+    if (c->p == c->end || (*c->p != a && *c->p != b)) {
         return 0;
+    }
     return *c->p++;
 }
 
@@ -81,11 +84,13 @@ read_date(struct cursor *c, int64_t *days)
 {
     unsigned year, month, day;
 
-    if (digits(c, 4, &year) || !either(c, '-', '-') || digits(c, 2, &month) ||
-        !either(c, '-', '-') || digits(c, 2, &day))
+    if (digits(c, 4, &year) || !either(c, '-', '-') || digits(c, 2, &month) || !either(c, '-', '-')
+        || digits(c, 2, &day)) {
         return -1;
-    if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month))
+    }
+    if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month)) {
         return -1;
+    }
     *days = days_from_civil(year, month, day);
     return 0;
 }
@@ -97,11 +102,13 @@ read_time(struct cursor *c, int64_t *us)
     unsigned hour, minute, second;
     int64_t scale = 100000;
 
-    if (digits(c, 2, &hour) || !either(c, ':', ':') || digits(c, 2, &minute) ||
-        !either(c, ':', ':') || digits(c, 2, &second))
+    if (digits(c, 2, &hour) || !either(c, ':', ':') || digits(c, 2, &minute) || !either(c, ':', ':')
+        || digits(c, 2, &second)) {
         return -1;
-    if (hour > 23 || minute > 59 || second > 60) /* 60: a leap second */
+    }
+    if (hour > 23 || minute > 59 || second > 60) { /* 60: a leap second */
         return -1;
+    }
     *us = ((int64_t)hour * 3600 + minute * 60 + second) * 1000000;
     if (either(c, '.', '.')) {
         const char *start = c->p;
@@ -110,8 +117,9 @@ read_time(struct cursor *c, int64_t *us)
             *us += (*c->p - '0') * scale;
             scale /= 10; /* digits behind the sixth count for nothing */
         }
-        if (c->p == start)
+        if (c->p == start) {
             return -1;
+        }
     }
     return 0;
 }
@@ -124,12 +132,14 @@ read_zone(struct cursor *c, int64_t *seconds)
     int sign;
 
     *seconds = 0;
-    if (either(c, 'Z', 'z'))
+    if (either(c, 'Z', 'z')) {
         return 0;
+    }
     sign = either(c, '+', '-');
-    if (!sign || digits(c, 2, &hour) || !either(c, ':', ':') || digits(c, 2, &minute) ||
-        hour > 23 || minute > 59)
+    if (!sign || digits(c, 2, &hour) || !either(c, ':', ':') || digits(c, 2, &minute) || hour > 23
+        || minute > 59) {
         return -1;
+    }
     *seconds = ((int64_t)hour * 3600 + minute * 60) * (sign == '-' ? -1 : 1);
     return 0;
 }
@@ -141,13 +151,16 @@ rfc3339_parse(const char *text, size_t len, int64_t *us)
     int64_t days, time_us, zone_s;
     int separator;
 
-    if (read_date(&c, &days))
+    if (read_date(&c, &days)) {
         return -1;
+    }
     separator = either(&c, 'T', 't');
-    if (!separator && !either(&c, ' ', ' '))
+    if (!separator && !either(&c, ' ', ' ')) {
         return -1;
-    if (read_time(&c, &time_us) || read_zone(&c, &zone_s) || c.p != c.end)
+    }
+    if (read_time(&c, &time_us) || read_zone(&c, &zone_s) || c.p != c.end) {
         return -1;
+    }
     *us = (days * DAY_S - zone_s) * 1000000 + time_us;
     return 0;
 }
@@ -165,11 +178,12 @@ rfc3339_format(int64_t us, char *out)
     days = (seconds >= 0 ? seconds : seconds - (DAY_S - 1)) / DAY_S;
     rest = (unsigned)(seconds - days * DAY_S);
     civil_from_days(days, &y, &m, &d);
-    if (fraction == 0)
-        (void)snprintf(out, RFC3339_SIZE, "%04lld-%02u-%02uT%02u:%02u:%02uZ", (long long)y, m,
-                       d, rest / 3600, rest / 60 % 60, rest % 60);
-    else
-        (void)snprintf(out, RFC3339_SIZE, "%04lld-%02u-%02uT%02u:%02u:%02u.%06uZ", (long long)y,
-                       m, d, rest / 3600, rest / 60 % 60, rest % 60, (unsigned)fraction);
+    if (fraction == 0) {
+        (void)snprintf(out, RFC3339_SIZE, "%04lld-%02u-%02uT%02u:%02u:%02uZ", (long long)y, m, d,
+                       rest / 3600, rest / 60 % 60, rest % 60);
+    } else {
+        (void)snprintf(out, RFC3339_SIZE, "%04lld-%02u-%02uT%02u:%02u:%02u.%06uZ", (long long)y, m,
+                       d, rest / 3600, rest / 60 % 60, rest % 60, (unsigned)fraction);
+    }
     return out;
 }

@@ -5,24 +5,18 @@
  * loop watches. A token lives from a request's first line until both sides have
  * let go of it: the library (its `finished` callback) and whoever answers.
  */
-#include "server.h"
+#include "server_int.h"
 
 #include "buf.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define IDLE_TIMEOUT_S 60u
-#define BACKLOG 511
 #define PEER_SIZE 64
-#define READ_BLOCK (64u << 10)
 /* Bytes of a body beyond the bound that are read and dropped, as a multiple of
  * the bound, so that the client gets to read its 413. */
 #define DROP_FACTOR 16u
@@ -45,17 +39,17 @@ struct server {
 
 struct wire_token {
     struct wire_token *next, *prev;
-    struct server *server;             /* NULL: the library has let go */
+    struct server *server; /* NULL: the library has let go */
     struct MHD_Connection *connection;
-    struct loop_timer timer;           /* ends a connection that stays silent */
+    struct loop_timer timer; /* ends a connection that stays silent */
     char *target;
     struct buf body;
-    size_t dropped;                    /* bytes of body beyond the bound */
-    struct MHD_Response *response;     /* the answer, until it is queued */
+    size_t dropped;                /* bytes of body beyond the bound */
+    struct MHD_Response *response; /* the answer, until it is queued */
     int status;
     enum wire_cut cut;
-    int begun;     /* its head was read */
-    int asked;     /* the handler has it and owes an answer */
+    int begun; /* its head was read */
+    int asked; /* the handler has it and owes an answer */
     int suspended;
     int answered;
 };
@@ -68,8 +62,9 @@ static void finish_close(struct server *server);
 static void
 free_token(struct wire_token *token)
 {
-    if (token->response != NULL)
+    if (token->response != NULL) {
         MHD_destroy_response(token->response);
+    }
     buf_fini(&token->body);
     mem_free(token->target);
     mem_free(token);
@@ -80,28 +75,30 @@ link_token(struct server *server, struct wire_token *token)
 {
     token->server = server;
     token->next = server->tokens;
-    if (server->tokens != NULL)
+    if (server->tokens != NULL) {
         server->tokens->prev = token;
+    }
     server->tokens = token;
 }
 
 /* The library lets go of TOKEN; it is freed unless an answer is still owed. */
 static void
-release_token(struct wire_token *token)
+release_token(struct server *server, struct wire_token *token)
 {
-    struct server *server = token->server;
-
     loop_timer_stop(server->loop, &token->timer);
-    if (token->prev != NULL)
+    if (token->prev != NULL) {
         token->prev->next = token->next;
-    else
+    } else {
         server->tokens = token->next;
-    if (token->next != NULL)
+    }
+    if (token->next != NULL) {
         token->next->prev = token->prev;
+    }
     token->server = NULL;
     token->connection = NULL;
-    if (!token->asked)
+    if (!token->asked) {
         free_token(token);
+    }
 }
 
 static void
@@ -128,9 +125,10 @@ plan_next(struct server *server)
         loop_timer_stop(server->loop, &server->timer);
         return;
     }
-    if (ms == 0 || loop_timer_start(server->loop, &server->timer, ms, run_server, server) !=
-                       FAULT_OK)
+    if (ms == 0
+        || loop_timer_start(server->loop, &server->timer, ms, run_server, server) != FAULT_OK) {
         loop_post(server->loop, &server->job, run_server, server);
+    }
 }
 
 static void
@@ -141,10 +139,11 @@ run_server(void *arg)
     server->running = 1;
     (void)MHD_run(server->daemon);
     server->running = 0;
-    if (server->closing)
+    if (server->closing) {
         finish_close(server);
-    else
+    } else {
         plan_next(server);
+    }
 }
 
 static void
@@ -157,8 +156,9 @@ on_readable(void *arg, unsigned events)
 static void
 run_soon(struct server *server)
 {
-    if (!server->closing)
+    if (!server->closing) {
         loop_post(server->loop, &server->job, run_server, server);
+    }
 }
 
 /* Requests --------------------------------------------------------------------- */
@@ -170,8 +170,9 @@ begin_request(void *arg, const char *target, struct MHD_Connection *connection)
     struct server *server = arg;
     struct wire_token *token = mem_zalloc(sizeof *token);
 
-    if (token == NULL)
+    if (token == NULL) {
         return NULL;
+    }
     token->target = mem_strdup(target);
     if (token->target == NULL) {
         mem_free(token);
@@ -189,12 +190,12 @@ finish_request(void *arg, struct MHD_Connection *connection, void **slot,
 {
     struct wire_token *token = *slot;
 
-    (void)arg;
     (void)connection;
     (void)why;
     *slot = NULL;
-    if (token != NULL)
-        release_token(token);
+    if (token != NULL) {
+        release_token(arg, token);
+    }
 }
 
 /* The peer as "address:port". */
@@ -210,13 +211,15 @@ write_peer(struct MHD_Connection *connection, char *out)
     if (address != NULL && address->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)address;
 
-        if (inet_ntop(AF_INET, &in->sin_addr, host, sizeof host) != NULL)
+        if (inet_ntop(AF_INET, &in->sin_addr, host, sizeof host) != NULL) {
             (void)snprintf(out, PEER_SIZE, "%s:%u", host, ntohs(in->sin_port));
+        }
     } else if (address != NULL && address->sa_family == AF_INET6) {
         const struct sockaddr_in6 *in = (const void *)address;
 
-        if (inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host) != NULL)
+        if (inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host) != NULL) {
             (void)snprintf(out, PEER_SIZE, "[%s]:%u", host, ntohs(in->sin6_port));
+        }
     }
 }
 
@@ -265,8 +268,9 @@ ask_handler(struct server *server, struct wire_token *token, const char *method)
 
     list.room = count > 0 ? (size_t)count : 0;
     list.items = mem_alloc(list.room * sizeof *list.items);
-    if (list.items == NULL)
+    if (list.items == NULL) {
         return answer_number(connection, MHD_HTTP_INTERNAL_SERVER_ERROR);
+    }
     (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, collect_header, &list);
     write_peer(connection, peer);
     request = (struct wire_request){
@@ -293,10 +297,12 @@ take_body(struct server *server, struct wire_token *token, const char *data, siz
     size_t n = *size;
 
     *size = 0;
-    if (token->dropped == 0 && buf_append(&token->body, data, n) == FAULT_OK)
+    if (token->dropped == 0 && buf_append(&token->body, data, n) == FAULT_OK) {
         return MHD_YES;
-    if (token->body.failed == FAULT_NOMEM)
+    }
+    if (token->body.failed == FAULT_NOMEM) {
         return MHD_NO;
+    }
     token->dropped += n;
     return token->dropped / DROP_FACTOR <= server->body_max ? MHD_YES : MHD_NO;
 }
@@ -305,14 +311,15 @@ take_body(struct server *server, struct wire_token *token, const char *data, siz
 static int
 announces_too_much(const struct server *server, struct MHD_Connection *connection)
 {
-    const char *text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-                                                   MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *text =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     size_t n = 0;
 
     for (; text != NULL && *text >= '0' && *text <= '9'; text++) {
         n = n * 10 + (size_t)(*text - '0');
-        if (n > server->body_max)
+        if (n > server->body_max) {
             return 1;
+        }
     }
     return 0;
 }
@@ -328,172 +335,46 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 
     (void)url;
     (void)version;
-    if (token == NULL) /* no memory when it began */
+    if (token == NULL) { /* no memory when it began */
         return MHD_NO;
+    }
     if (!token->begun) {
         token->begun = 1;
-        if (announces_too_much(server, connection))
+        if (announces_too_much(server, connection)) {
             return answer_number(connection, MHD_HTTP_CONTENT_TOO_LARGE);
+        }
         return MHD_YES;
     }
-    if (*size != 0)
+    if (*size != 0) {
         return take_body(server, token, data, size);
-    if (token->answered)
+    }
+    if (token->answered) {
         return queue_answer(token);
-    if (server->closing)
+    }
+    if (server->closing) {
         return MHD_NO;
-    if (token->dropped != 0)
+    }
+    if (token->dropped != 0) {
         return answer_number(connection, MHD_HTTP_CONTENT_TOO_LARGE);
+    }
     return ask_handler(server, token, method);
 }
 
 /* Answers ---------------------------------------------------------------------- */
 
-/* A body that ends after its first half. */
-struct half_body {
-    int fd;        /* -1: from data */
-    uint64_t stop; /* where the connection is cut */
-    char data[];
-};
-
-static ssize_t
-read_half(void *arg, uint64_t at, char *out, size_t max)
-{
-    struct half_body *half = arg;
-    size_t n = max;
-    ssize_t got;
-
-    if (at >= half->stop)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    if (n > half->stop - at)
-        n = (size_t)(half->stop - at);
-    if (half->fd < 0) {
-        memcpy(out, half->data + at, n);
-        return (ssize_t)n;
-    }
-    got = pread(half->fd, out, n, (off_t)at);
-    return got > 0 ? got : MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
-static void
-free_half(void *arg)
-{
-    struct half_body *half = arg;
-
-    if (half->fd >= 0)
-        close(half->fd);
-    mem_free(half);
-}
-
-/* Takes over REPLY's descriptor. */
-static struct MHD_Response *
-make_half(const struct wire_reply *reply)
-{
-    uint64_t size = reply->fd >= 0 ? reply->fd_size : reply->body_len;
-    size_t kept = reply->fd >= 0 ? 0 : reply->body_len / 2;
-    struct half_body *half = mem_alloc(sizeof *half + kept);
-    struct MHD_Response *response;
-
-    if (half == NULL) {
-        if (reply->fd >= 0)
-            close(reply->fd);
-        return NULL;
-    }
-    half->fd = reply->fd;
-    half->stop = size / 2;
-    if (kept != 0)
-        memcpy(half->data, reply->body, kept);
-    response = MHD_create_response_from_callback(size, READ_BLOCK, read_half, half, free_half);
-    if (response == NULL)
-        free_half(half);
-    return response;
-}
-
-static int
-has_no_body(int status)
-{
-    return status == MHD_HTTP_NO_CONTENT || status == MHD_HTTP_NOT_MODIFIED;
-}
-
-/* Takes over REPLY's descriptor; NULL when there is no memory. */
-static struct MHD_Response *
-make_body(const struct wire_reply *reply)
-{
-    struct MHD_Response *response;
-
-    if (has_no_body(reply->status)) {
-        if (reply->fd >= 0)
-            close(reply->fd);
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    }
-    if (reply->cut == WIRE_CUT_MIDDLE)
-        return make_half(reply);
-    if (reply->fd < 0)
-        return MHD_create_response_from_buffer(
-            reply->body_len, reply->body_len != 0 ? (void *)(uintptr_t)reply->body : NULL,
-            MHD_RESPMEM_MUST_COPY);
-    response = MHD_create_response_from_fd64(reply->fd_size, reply->fd);
-    if (response == NULL)
-        close(reply->fd);
-    return response;
-}
-
-/* Can this be a header line? libmicrohttpd lets most control characters pass. */
-static int
-is_clean(const struct wire_header *header)
-{
-    const unsigned char *p;
-
-    for (p = (const unsigned char *)header->name; *p != '\0'; p++)
-        if (*p <= 0x20 || *p == ':' || *p >= 0x7F)
-            return 0;
-    if (header->name[0] == '\0')
-        return 0;
-    for (p = (const unsigned char *)header->value; *p != '\0'; p++)
-        if ((*p < 0x20 && *p != '\t') || *p == 0x7F)
-            return 0;
-    return 1;
-}
-
-/* Adds REPLY's headers; -1 when one cannot be sent. Lengths are the library's. */
-static int
-add_headers(struct MHD_Response *response, const struct wire_reply *reply)
-{
-    for (size_t i = 0; i < reply->header_count; i++) {
-        const struct wire_header *header = &reply->headers[i];
-
-        if (!is_clean(header))
-            return -1;
-        if (strcasecmp(header->name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0 ||
-            strcasecmp(header->name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0)
-            continue;
-        if (MHD_add_response_header(response, header->name, header->value) != MHD_YES &&
-            header->value[0] != '\0') /* empty values it does not take */
-            return -1;
-    }
-    return 0;
-}
-
-/* Turns REPLY into TOKEN's response; a reply that cannot be sent becomes a 500. */
+/* Turns REPLY into what TOKEN's connection gets once it is resumed. */
 static void
 keep_answer(struct wire_token *token, const struct wire_reply *reply)
 {
     token->status = reply->status;
     token->cut = reply->cut;
     if (reply->cut == WIRE_CUT_BEFORE || reply->cut == WIRE_SILENT) {
-        if (reply->fd >= 0)
+        if (reply->fd >= 0) {
             close(reply->fd);
+        }
         return;
     }
-    token->response = make_body(reply);
-    if (token->response != NULL && reply->status >= 200 && reply->status <= 599 &&
-        add_headers(token->response, reply) == 0)
-        return;
-    if (token->response != NULL)
-        MHD_destroy_response(token->response);
-    token->cut = WIRE_WHOLE;
-    token->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-    token->response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    token->response = server_make_response(reply, &token->status);
 }
 
 /* On the resumed connection: hands the response over, or closes. */
@@ -502,8 +383,9 @@ queue_answer(struct wire_token *token)
 {
     enum MHD_Result result;
 
-    if (token->response == NULL) /* cut off, or no memory */
+    if (token->response == NULL) { /* cut off, or no memory */
         return MHD_NO;
+    }
     result = MHD_queue_response(token->connection, (unsigned)token->status, token->response);
     MHD_destroy_response(token->response);
     token->response = NULL;
@@ -527,88 +409,26 @@ server_reply(struct wire_token *token, const struct wire_reply *reply)
 
     token->asked = 0;
     if (server == NULL) { /* closed meanwhile */
-        if (reply->fd >= 0)
+        if (reply->fd >= 0) {
             close(reply->fd);
+        }
         free_token(token);
         return;
     }
     buf_fini(&token->body);
     keep_answer(token, reply);
     token->answered = 1;
-    if (token->cut == WIRE_SILENT &&
-        loop_timer_start(server->loop, &token->timer, server->idle_timeout_s * 1000ull,
-                         end_silence, token) == FAULT_OK)
+    if (token->cut == WIRE_SILENT
+        && loop_timer_start(server->loop, &token->timer, server->idle_timeout_s * 1000ull,
+                            end_silence, token)
+               == FAULT_OK) {
         return;
+    }
     resume(token);
     run_soon(server);
 }
 
 /* Opening and closing ------------------------------------------------------------ */
-
-/* A numeric address and a port. */
-union address {
-    struct sockaddr any;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-};
-
-static socklen_t
-read_address(const char *text, unsigned port, union address *address)
-{
-    memset(address, 0, sizeof *address);
-    if (inet_pton(AF_INET, text, &address->in.sin_addr) == 1) {
-        address->in.sin_family = AF_INET;
-        address->in.sin_port = htons((uint16_t)port);
-        return sizeof address->in;
-    }
-    if (inet_pton(AF_INET6, text, &address->in6.sin6_addr) == 1) {
-        address->in6.sin6_family = AF_INET6;
-        address->in6.sin6_port = htons((uint16_t)port);
-        return sizeof address->in6;
-    }
-    return 0;
-}
-
-/* Opens the listening socket ourselves: the library would not say why not. */
-static enum fault_code
-open_socket(const char *text, unsigned port, int *out, struct fault *fault)
-{
-    union address address;
-    socklen_t size = read_address(text, port, &address);
-    int fd, one = 1;
-
-    if (size == 0)
-        return fault_set(fault, FAULT_INVALID,
-                         "listen: \"%s\" is no numeric IPv4 or IPv6 address", text);
-    if (port > 65535)
-        return fault_set(fault, FAULT_INVALID, "listen: port %u is above 65535", port);
-    fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return fault_set(fault, FAULT_IO, "listen: socket: %s", strerror(errno));
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* best effort */
-    if (bind(fd, &address.any, size) != 0 || listen(fd, BACKLOG) != 0) {
-        int why = errno;
-
-        close(fd);
-        return fault_set(fault, FAULT_IO, "listen on %s%s%s port %u: %s",
-                         size == sizeof address.in6 ? "[" : "", text,
-                         size == sizeof address.in6 ? "]" : "", port, strerror(why));
-    }
-    *out = fd;
-    return FAULT_OK;
-}
-
-static unsigned
-socket_port(int fd)
-{
-    union address address;
-    socklen_t size = sizeof address;
-
-    if (getsockname(fd, &address.any, &size) != 0)
-        return 0;
-    return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port
-                                                   : address.in.sin_port);
-}
 
 /* Starts the library on the socket FD, which it takes over. */
 static enum fault_code
@@ -621,8 +441,7 @@ start_daemon(struct server *server, int fd, unsigned connections_max, struct fau
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, connections_max,
         MHD_OPTION_CONNECTION_TIMEOUT, server->idle_timeout_s, MHD_OPTION_URI_LOG_CALLBACK,
-        begin_request, server, MHD_OPTION_NOTIFY_COMPLETED, finish_request, server,
-        MHD_OPTION_END);
+        begin_request, server, MHD_OPTION_NOTIFY_COMPLETED, finish_request, server, MHD_OPTION_END);
     if (server->daemon == NULL) {
         close(fd);
         return fault_set(fault, FAULT_IO, "listen: libmicrohttpd cannot start");
@@ -630,8 +449,9 @@ start_daemon(struct server *server, int fd, unsigned connections_max, struct fau
     info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     code = loop_watch_new(server->loop, info->epoll_fd, LOOP_READ, on_readable, server,
                           &server->watch, fault);
-    if (code != FAULT_OK)
+    if (code != FAULT_OK) {
         MHD_stop_daemon(server->daemon);
+    }
     return code;
 }
 
@@ -646,18 +466,19 @@ server_open(struct loop *loop, const struct server_options *options, wire_handle
     int fd = -1;
 
     *out = NULL;
-    if (server == NULL)
+    if (server == NULL) {
         return fault_set(fault, FAULT_NOMEM, "listen: out of memory");
+    }
     server->loop = loop;
     server->handler = handler;
     server->arg = arg;
     server->body_max = options->body_max != 0 ? options->body_max : SERVER_BODY_MAX;
     server->idle_timeout_s =
         options->idle_timeout_s != 0 ? options->idle_timeout_s : IDLE_TIMEOUT_S;
-    code = open_socket(options->address != NULL ? options->address : "127.0.0.1",
-                       options->port, &fd, fault);
+    code = server_open_socket(options->address != NULL ? options->address : "127.0.0.1",
+                              options->port, &fd, fault);
     if (code == FAULT_OK) {
-        server->port = socket_port(fd);
+        server->port = server_socket_port(fd);
         code = start_daemon(server, fd, connections_max, fault);
     }
     if (code != FAULT_OK) {
@@ -683,22 +504,26 @@ finish_close(struct server *server)
     loop_timer_stop(server->loop, &server->timer);
     loop_unpost(server->loop, &server->job);
     server->closing = 1; /* from here on the library's callbacks only let go */
-    for (token = server->tokens; token != NULL; token = token->next)
+    for (token = server->tokens; token != NULL; token = token->next) {
         resume(token); /* a suspended connection would abort the program */
+    }
     MHD_stop_daemon(server->daemon);
-    while (server->tokens != NULL) /* what the library did not report */
-        release_token(server->tokens);
+    while (server->tokens != NULL) { /* what the library did not report */
+        release_token(server, server->tokens);
+    }
     mem_free(server);
 }
 
 void
 server_close(struct server *server)
 {
-    if (server == NULL)
+    if (server == NULL) {
         return;
+    }
     /* A handler may close its own server: the library is on the stack then. */
-    if (server->running)
+    if (server->running) {
         server->closing = 1;
-    else
+    } else {
         finish_close(server);
+    }
 }

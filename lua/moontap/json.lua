@@ -14,7 +14,7 @@ M.null = native.null
 ---@return string
 --- Raises on what JSON cannot hold (functions, NaN, cycles, lists with holes), naming its path.
 ---
----     json.encode { time_limit = 300.0, colos = json.array {} } --> '{"colos":[],"time_limit":300}'
+---     json.encode { limit = 300.0, colos = json.array {} } --> '{"colos":[],"limit":300}'
 function M.encode(value, options)
   return native.encode(value, options)
 end

@@ -53,10 +53,11 @@ clock_parse(lua_State *L)
     const char *text = luaL_checklstring(L, 1, &n);
     int64_t us;
 
-    if (rfc3339_parse(text, n, &us) != 0)
+    if (rfc3339_parse(text, n, &us) != 0) {
         lua_pushnil(L);
-    else
+    } else {
         lua_pushnumber(L, (lua_Number)us / 1e6);
+    }
     return 1;
 }
 
@@ -64,10 +65,11 @@ clock_parse(lua_State *L)
 static void
 push_seconds(lua_State *L, uint64_t ms)
 {
-    if (ms % 1000 == 0)
+    if (ms % 1000 == 0) {
         lua_pushinteger(L, (lua_Integer)(ms / 1000));
-    else
+    } else {
         lua_pushnumber(L, (lua_Number)ms / 1e3);
+    }
 }
 
 /* parse_duration("5m" or seconds) -> seconds, or nil (also for other types) */
@@ -86,10 +88,11 @@ clock_parse_duration(lua_State *L)
 
         bad = duration_parse(text, n, &ms);
     }
-    if (bad)
+    if (bad) {
         lua_pushnil(L);
-    else
+    } else {
         push_seconds(L, ms);
+    }
     return 1;
 }
 
@@ -107,12 +110,8 @@ clock_format_duration(lua_State *L)
 }
 
 static const luaL_Reg funcs[] = {
-    {"boot", clock_boot},
-    {"format", clock_format},
-    {"format_duration", clock_format_duration},
-    {"now", clock_now},
-    {"parse", clock_parse},
-    {"parse_duration", clock_parse_duration},
+    {"boot", clock_boot}, {"format", clock_format}, {"format_duration", clock_format_duration},
+    {"now", clock_now},   {"parse", clock_parse},   {"parse_duration", clock_parse_duration},
     {NULL, NULL},
 };
 

@@ -12,6 +12,7 @@
 
 #define JSON_DEPTH_MAX 64
 #define JSON_TEXT_MAX (64u << 20)
+#define JSON_ARRAY_META "moontap.json.array" /* metatable of marked lists */
 
 /*
  * [-0, +1, m] Reads the N bytes at S (need not be NUL-terminated). Pushes the

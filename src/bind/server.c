@@ -44,9 +44,10 @@ check_names(lua_State *L)
         const char *const *name = option_names;
 
         lua_pop(L, 1);
-        while (*name != NULL &&
-               (lua_type(L, -1) != LUA_TSTRING || strcmp(*name, lua_tostring(L, -1)) != 0))
+        while (*name != NULL
+               && (lua_type(L, -1) != LUA_TSTRING || strcmp(*name, lua_tostring(L, -1)) != 0)) {
             name++;
+        }
         if (*name == NULL) {
             lua_pushvalue(L, -1); /* tolstring may change the key lua_next needs */
             luaL_error(L, "listen: unknown option '%s'", luaL_tolstring(L, -1, NULL));
@@ -63,9 +64,10 @@ number_option(lua_State *L, const char *name, lua_Integer min, lua_Integer max)
 
     if (lua_getfield(L, 1, name) != LUA_TNIL) {
         value = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : min - 1;
-        if (!is_integer || value < min || value > max)
+        if (!is_integer || value < min || value > max) {
             luaL_error(L, "listen: %s: expected an integer %I..%I, got %s", name, min, max,
                        luaL_tolstring(L, -1, NULL));
+        }
     }
     lua_pop(L, 1);
     return value;
@@ -78,13 +80,14 @@ address_option(lua_State *L, char *out)
     const char *text = "127.0.0.1";
 
     if (lua_getfield(L, 1, "address") != LUA_TNIL) {
-        if (lua_type(L, -1) != LUA_TSTRING)
-            luaL_error(L, "listen: address: expected a string, got a %s",
-                       luaL_typename(L, -1));
+        if (lua_type(L, -1) != LUA_TSTRING) {
+            luaL_error(L, "listen: address: expected a string, got a %s", luaL_typename(L, -1));
+        }
         text = lua_tostring(L, -1);
     }
-    if (strlen(text) >= ADDRESS_SIZE)
+    if (strlen(text) >= ADDRESS_SIZE) {
         luaL_error(L, "listen: address: \"%s\" is too long", text);
+    }
     memcpy(out, text, strlen(text) + 1);
     lua_pop(L, 1);
 }
@@ -102,8 +105,9 @@ read_options(lua_State *L, struct server_options *options, char *address)
     options->body_max = (size_t)number_option(L, "body_max", 1, 1 << 30);
     options->connections_max = (unsigned)number_option(L, "connections_max", 1, 65535);
     options->idle_timeout_s = (unsigned)number_option(L, "idle_timeout", 1, 86400);
-    if (lua_getfield(L, 1, "handler") != LUA_TFUNCTION)
+    if (lua_getfield(L, 1, "handler") != LUA_TFUNCTION) {
         luaL_error(L, "listen: handler: expected a function, got a %s", luaL_typename(L, -1));
+    }
     lua_pop(L, 1);
 }
 
@@ -171,8 +175,8 @@ server_listen(lua_State *L)
     luaL_setmetatable(L, SERVER_META);
     lua_getfield(L, 1, "handler");
     wire_handler_set(L, &self->handler, server_reply);
-    if (server_open(task_loop(L), &options, wire_dispatch, &self->handler, &self->server,
-                    &fault) != FAULT_OK) {
+    if (server_open(task_loop(L), &options, wire_dispatch, &self->handler, &self->server, &fault)
+        != FAULT_OK) {
         wire_handler_clear(L, &self->handler);
         return task_fail(L, &fault);
     }

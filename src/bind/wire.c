@@ -34,8 +34,12 @@ static void
 answer_text(wire_reply_fn reply, struct wire_token *token, int status, const char *text)
 {
     static const struct wire_header json = {"Content-Type", "application/json"};
-    struct wire_reply r = {.status = status, .headers = &json, .header_count = 1,
-                           .body = text, .body_len = strlen(text), .fd = -1};
+    struct wire_reply r = {.status = status,
+                           .headers = &json,
+                           .header_count = 1,
+                           .body = text,
+                           .body_len = strlen(text),
+                           .fd = -1};
 
     reply(token, &r);
 }
@@ -57,13 +61,15 @@ ticket_close(lua_State *L)
     struct wire_token *token = ticket->token;
     int failed = !lua_isnoneornil(L, 2);
 
-    if (token == NULL)
+    if (token == NULL) {
         return 0;
+    }
     ticket->token = NULL;
-    if (failed)
+    if (failed) {
         answer_text(ticket->reply, token, 500, FAILED_TEXT);
-    else
+    } else {
         answer_text(ticket->reply, token, 503, STOPPED_TEXT);
+    }
     return 0;
 }
 
@@ -94,8 +100,9 @@ push_lower(lua_State *L, const char *s)
     size_t n = strlen(s);
     char *out = luaL_buffinitsize(L, &b, n);
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         out[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] - 'A' + 'a' : s[i]);
+    }
     luaL_pushresultsize(&b, n);
 }
 
@@ -163,9 +170,11 @@ is_header_name(const char *s, size_t n)
 static int
 is_header_value(const char *s, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (((unsigned char)s[i] < 0x20 && s[i] != '\t') || s[i] == 0x7F)
+    for (size_t i = 0; i < n; i++) {
+        if (((unsigned char)s[i] < 0x20 && s[i] != '\t') || s[i] == 0x7F) {
             return 0;
+        }
+    }
     return 1;
 }
 
@@ -176,19 +185,23 @@ check_header(lua_State *L)
     size_t n, m;
     const char *name, *value;
 
-    if (lua_type(L, -2) != LUA_TSTRING)
+    if (lua_type(L, -2) != LUA_TSTRING) {
         luaL_error(L, "reply.headers: a name is a %s, expected a string", luaL_typename(L, -2));
+    }
     name = lua_tolstring(L, -2, &n);
-    if (!is_header_name(name, n))
+    if (!is_header_name(name, n)) {
         luaL_error(L, "reply.headers: \"%s\" is no header name", name);
-    if (strcasecmp(name, "content-length") == 0 || strcasecmp(name, "transfer-encoding") == 0)
+    }
+    if (strcasecmp(name, "content-length") == 0 || strcasecmp(name, "transfer-encoding") == 0) {
         luaL_error(L, "reply.headers: %s is set from the body", name);
-    if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER)
-        luaL_error(L, "reply.headers.%s: expected a string, got a %s", name,
-                   luaL_typename(L, -1));
+    }
+    if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER) {
+        luaL_error(L, "reply.headers.%s: expected a string, got a %s", name, luaL_typename(L, -1));
+    }
     value = lua_tolstring(L, -1, &m);
-    if (!is_header_value(value, m))
+    if (!is_header_value(value, m)) {
         luaL_error(L, "reply.headers.%s: control characters in the value", name);
+    }
 }
 
 /*
@@ -208,10 +221,11 @@ push_flat_headers(lua_State *L)
 
         for (i = 1; i <= items || (i == 1 && !lua_istable(L, -1)); i++) {
             lua_pushvalue(L, -2);
-            if (items != 0)
+            if (items != 0) {
                 lua_rawgeti(L, -2, i);
-            else
+            } else {
                 lua_pushvalue(L, -2);
+            }
             check_header(L); /* also makes a number a string */
             lua_rawseti(L, flat, ++n + 1);
             lua_rawseti(L, flat, n++);
@@ -230,8 +244,9 @@ sort_headers(struct wire_header *headers, size_t n)
         struct wire_header h = headers[i];
         size_t j = i;
 
-        for (; j > 0 && strcasecmp(headers[j - 1].name, h.name) > 0; j--)
+        for (; j > 0 && strcasecmp(headers[j - 1].name, h.name) > 0; j--) {
             headers[j] = headers[j - 1];
+        }
         headers[j] = h;
     }
 }
@@ -244,14 +259,17 @@ read_headers(lua_State *L, int idx, struct wire_reply *reply)
     int flat;
     lua_Integer n;
 
-    if (lua_getfield(L, idx, "headers") == LUA_TNIL)
+    if (lua_getfield(L, idx, "headers") == LUA_TNIL) {
         return;
-    if (!lua_istable(L, -1))
+    }
+    if (!lua_istable(L, -1)) {
         luaL_error(L, "reply.headers: expected a table, got a %s", luaL_typename(L, -1));
+    }
     n = push_flat_headers(L);
     flat = lua_gettop(L);
-    if (n == 0)
+    if (n == 0) {
         return;
+    }
     headers = lua_newuserdatauv(L, (size_t)(n / 2) * sizeof *headers, 0);
     for (lua_Integer i = 0; i < n / 2; i++) {
         lua_rawgeti(L, flat, 2 * i + 1);
@@ -277,11 +295,12 @@ read_cut(lua_State *L, int idx)
         return WIRE_WHOLE;
     }
     name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1);
-    for (size_t i = 0; names[i] != NULL; i++)
+    for (size_t i = 0; names[i] != NULL; i++) {
         if (strcmp(names[i], name) == 0) {
             lua_pop(L, 1);
             return cuts[i];
         }
+    }
     luaL_error(L, "reply.cut: expected \"before\", \"middle\" or \"silent\", got %s", name);
     return WIRE_WHOLE;
 }
@@ -298,9 +317,10 @@ read_status(lua_State *L, int idx, enum wire_cut cut)
         return 200; /* nobody gets to see it */
     }
     status = lua_tointegerx(L, -1, &is_integer);
-    if (!is_integer || status < 200 || status > 599)
+    if (!is_integer || status < 200 || status > 599) {
         luaL_error(L, "reply.status: expected an integer 200..599, got %s",
                    luaL_tolstring(L, -1, NULL));
+    }
     lua_pop(L, 1);
     return (int)status;
 }
@@ -309,10 +329,12 @@ read_status(lua_State *L, int idx, enum wire_cut cut)
 static void
 read_body(lua_State *L, int idx, struct wire_reply *reply)
 {
-    if (lua_getfield(L, idx, "body") == LUA_TNIL)
+    if (lua_getfield(L, idx, "body") == LUA_TNIL) {
         return;
-    if (lua_type(L, -1) != LUA_TSTRING)
+    }
+    if (lua_type(L, -1) != LUA_TSTRING) {
         luaL_error(L, "reply.body: expected a string, got a %s", luaL_typename(L, -1));
+    }
     reply->body = lua_tolstring(L, -1, &reply->body_len);
 }
 
@@ -324,16 +346,20 @@ open_file(lua_State *L, int idx, struct wire_reply *reply)
     struct stat st;
     int fd;
 
-    if (lua_getfield(L, idx, "file") == LUA_TNIL)
+    if (lua_getfield(L, idx, "file") == LUA_TNIL) {
         return;
-    if (lua_type(L, -1) != LUA_TSTRING)
+    }
+    if (lua_type(L, -1) != LUA_TSTRING) {
         luaL_error(L, "reply.file: expected a path, got a %s", luaL_typename(L, -1));
-    if (reply->body != NULL)
+    }
+    if (reply->body != NULL) {
         luaL_error(L, "reply: has both a body and a file");
+    }
     path = lua_tostring(L, -1);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
         luaL_error(L, "reply.file: open %s: %s", path, strerror(errno));
+    }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(fd);
         luaL_error(L, "reply.file: %s is not a regular file", path);
@@ -354,9 +380,10 @@ handler_done(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     luaL_checkstack(L, 12, NULL);
-    if (!lua_istable(L, REPLY))
+    if (!lua_istable(L, REPLY)) {
         return luaL_error(L, "the handler returned a %s, expected a reply table",
                           luaL_typename(L, REPLY));
+    }
     reply.cut = read_cut(L, REPLY);
     reply.status = read_status(L, REPLY, reply.cut);
     read_headers(L, REPLY, &reply);
@@ -453,8 +480,9 @@ wire_handler_set(lua_State *L, struct wire_lua_handler *handler, wire_reply_fn r
 void
 wire_handler_clear(lua_State *L, struct wire_lua_handler *handler)
 {
-    if (handler->main != NULL)
+    if (handler->main != NULL) {
         luaL_unref(L, LUA_REGISTRYINDEX, handler->ref);
+    }
     handler->main = NULL;
     handler->ref = LUA_NOREF;
 }

@@ -22,8 +22,8 @@ typedef void (*wire_reply_fn)(struct wire_token *token, const struct wire_reply 
  * requests under way keep the function they were started with.
  */
 struct wire_lua_handler {
-    lua_State *main;     /* the main thread of the state */
-    int ref;             /* the function, in the registry; LUA_NOREF: none */
+    lua_State *main; /* the main thread of the state */
+    int ref;         /* the function, in the registry; LUA_NOREF: none */
     wire_reply_fn reply;
 };
 

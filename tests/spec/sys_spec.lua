@@ -33,7 +33,9 @@ describe("directories", function()
   end)
 
   it("list their names sorted", function()
-    for _, name in ipairs { "b", "c", "a", ".hidden" } do assert(sys.write_file(dir .. "/" .. name, "")) end
+    for _, name in ipairs { "b", "c", "a", ".hidden" } do
+      assert(sys.write_file(dir .. "/" .. name, ""))
+    end
     assert.same({ ".hidden", "a", "b", "c" }, sys.list(dir))
     fails("io", "list " .. dir .. "/none: No such file or directory", sys.list(dir .. "/none"))
   end)

@@ -79,7 +79,7 @@ test_buf_json_is_always_valid(void **state)
     check_json("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9,
                "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"");
     check_json("\xff", 1, "\"\\ufffd\"");
-    check_json("\xc0\xaf", 2, "\"\\ufffd\\ufffd\"");         /* too long a form */
+    check_json("\xc0\xaf", 2, "\"\\ufffd\\ufffd\"");            /* too long a form */
     check_json("\xed\xa0\x80", 3, "\"\\ufffd\\ufffd\\ufffd\""); /* a surrogate */
     check_json("\xf4\x90\x80\x80", 4, "\"\\ufffd\\ufffd\\ufffd\\ufffd\"");
     check_json("ab\xe2\x82", 4, "\"ab\\ufffd\\ufffd\""); /* cut off */

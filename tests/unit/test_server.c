@@ -43,7 +43,7 @@ struct client {
     struct rig *rig;
     struct loop_watch *watch;
     int fd;
-    int ended;  /* end of file, or reset */
+    int ended; /* end of file, or reset */
     const char *until;
     size_t until_len; /* wanted bytes, instead */
     struct buf in;
@@ -54,8 +54,7 @@ struct client {
 static void
 answer(struct wire_token *token, int status, const char *body)
 {
-    struct wire_reply reply = {.status = status, .body = body, .body_len = strlen(body),
-                               .fd = -1};
+    struct wire_reply reply = {.status = status, .body = body, .body_len = strlen(body), .fd = -1};
 
     server_reply(token, &reply);
 }
@@ -90,8 +89,7 @@ open_server(struct rig *rig, struct server_options options)
 {
     struct fault fault;
 
-    assert_int_equal(server_open(rig->loop, &options, handle, rig, &rig->server, &fault),
-                     FAULT_OK);
+    assert_int_equal(server_open(rig->loop, &options, handle, rig, &rig->server, &fault), FAULT_OK);
 }
 
 static int
@@ -171,8 +169,7 @@ connect_client(struct rig *rig, struct client *c)
     buf_init(&c->in, 64u << 20);
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(c->fd, (void *)&to, sizeof to), 0);
-    assert_int_equal(loop_watch_new(rig->loop, c->fd, LOOP_READ, on_input, c, &c->watch,
-                                    &fault),
+    assert_int_equal(loop_watch_new(rig->loop, c->fd, LOOP_READ, on_input, c, &c->watch, &fault),
                      FAULT_OK);
 }
 
@@ -187,9 +184,9 @@ static void
 listen_to(struct client *c, const char *until)
 {
     c->until = until;
-    assert_int_equal(loop_timer_start(c->rig->loop, &c->rig->patience, PATIENCE_MS,
-                                      lose_patience, c->rig),
-                     FAULT_OK);
+    assert_int_equal(
+        loop_timer_start(c->rig->loop, &c->rig->patience, PATIENCE_MS, lose_patience, c->rig),
+        FAULT_OK);
     (void)loop_run(c->rig->loop, is_done, c);
     loop_timer_stop(c->rig->loop, &c->rig->patience);
     assert_false(c->rig->late);
@@ -216,8 +213,7 @@ requests_are(void *arg)
 static void
 await_request(struct rig *rig)
 {
-    assert_int_equal(loop_timer_start(rig->loop, &rig->patience, PATIENCE_MS, lose_patience,
-                                      rig),
+    assert_int_equal(loop_timer_start(rig->loop, &rig->patience, PATIENCE_MS, lose_patience, rig),
                      FAULT_OK);
     (void)loop_run(rig->loop, requests_are, rig);
     loop_timer_stop(rig->loop, &rig->patience);
@@ -274,8 +270,7 @@ test_server_hands_the_request_over_as_sent(void **state)
     say(&c, "POST /a%20b/c?x=%2F&y HTTP/1.1\r\nHost: x\r\nX-One: 1\r\nX-Empty:\r\n"
             "Content-Length: 4\r\nConnection: close\r\n\r\nbody");
     listen_to(&c, NULL);
-    assert_string_equal(buf_cstr(&rig->seen),
-                        "POST /a%20b/c?x=%2F&y [body]\nX-One=1\nX-Empty=\n");
+    assert_string_equal(buf_cstr(&rig->seen), "POST /a%20b/c?x=%2F&y [body]\nX-One=1\nX-Empty=\n");
     assert_non_null(strstr(buf_cstr(&c.in), "HTTP/1.1 200 OK\r\n"));
     assert_non_null(strstr(buf_cstr(&c.in), "Content-Length: 5\r\n"));
     assert_non_null(strstr(buf_cstr(&c.in), "\r\n\r\nhello"));
@@ -694,8 +689,7 @@ test_server_says_why_it_cannot_listen(void **state)
     assert_non_null(strstr(fault.msg, "127.0.0.1 port"));
     assert_non_null(strstr(fault.msg, "Address already in use"));
     options.address = "localhost";
-    assert_int_equal(server_open(rig->loop, &options, handle, rig, &other, &fault),
-                     FAULT_INVALID);
+    assert_int_equal(server_open(rig->loop, &options, handle, rig, &other, &fault), FAULT_INVALID);
     assert_non_null(strstr(fault.msg, "localhost"));
     assert_null(other);
 }
