@@ -100,6 +100,8 @@ enum task_state task_state(const struct task *task);
 void task_push_error(lua_State *L, struct task *task);
 /* [-0, +1, m] Pushes on L the traceback of a failed task, through coroutines. */
 void task_push_traceback(lua_State *L, struct task *task);
+/* [-0, +1, m] Pushes on L the error object of a cancelled task. */
+void task_push_cancellation(lua_State *L, struct task *task);
 /* Cancels TASK and all below it, level-triggered. KIND is "cancelled" or
  * "timeout"; WHY is copied. Never raises. */
 void task_cancel(struct task *task, const char *kind, const char *why);

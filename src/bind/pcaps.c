@@ -49,7 +49,10 @@ release(struct pcaps_call *call)
 static void
 cancel(void *arg)
 {
-    release(arg);
+    struct pcaps_call *call = arg;
+
+    call->abandoned = call->exchange != NULL;
+    release(call);
 }
 
 static void
@@ -67,6 +70,32 @@ call_gc(lua_State *L)
     return 0;
 }
 
+/*
+ * __close(call, error) of a create: when the wait was cancelled with the request
+ * under way, a capture may have been opened that nobody has seen. The error
+ * says so, because no other trace of it is left here.
+ */
+static int
+call_close(lua_State *L)
+{
+    struct pcaps_call *call = luaL_checkudata(L, 1, PCAPS_CALL_META);
+
+    if (call->abandoned && lua_istable(L, 2)) {
+        lua_pushliteral(L, "; a create was under way, its outcome is unknown: "
+                           "pcaps.list() shows whether a capture was opened");
+        if (lua_getfield(L, 2, "message") == LUA_TSTRING) {
+            lua_insert(L, -2);
+            lua_concat(L, 2);
+            lua_setfield(L, 2, "message");
+        }
+        lua_settop(L, 2);
+        lua_pushliteral(L, "maybe");
+        lua_setfield(L, 2, "sent");
+    }
+    release(call);
+    return 0;
+}
+
 /* [-0, +1, m] Pushes an empty call of OP. */
 static struct pcaps_call *
 new_call(lua_State *L, enum pcaps_op op)
@@ -76,6 +105,7 @@ new_call(lua_State *L, enum pcaps_op op)
     call->exchange = NULL;
     call->tasks = task_scheduler(L);
     call->op = op;
+    call->abandoned = 0;
     call->suffix[0] = '\0';
     call->ray[0] = '\0';
     call->file = (struct http_file){.fd = -1};
@@ -179,6 +209,9 @@ send_params(lua_State *L, enum pcaps_op op)
     pcaps_read_params(L, 2, op, options.allow_ipv6, 1, &record);
     task_check_wait(L);
     call = new_call(L, op);
+    if (op == PCAPS_CREATE) {
+        lua_toclose(L, CALL_INDEX);
+    }
     if (schema_write(&record, &call->body) != FAULT_OK) {
         return luaL_error(L, "not enough memory");
     }
@@ -326,6 +359,8 @@ luaopen_moontap_native_pcaps(lua_State *L)
     if (luaL_newmetatable(L, PCAPS_CALL_META)) {
         lua_pushcfunction(L, call_gc);
         lua_setfield(L, -2, "__gc");
+        lua_pushcfunction(L, call_close);
+        lua_setfield(L, -2, "__close");
         lua_pushboolean(L, 0);
         lua_setfield(L, -2, "__metatable");
     }

@@ -81,6 +81,7 @@ struct pcaps_call {
     struct tasks *tasks;
     struct task_ref ref;
     enum pcaps_op op;
+    int abandoned;                 /* cancelled while the request was under way */
     struct buf body;               /* of the request */
     char suffix[PCAPS_SUFFIX_MAX]; /* of the path, behind …/pcaps */
     char ray[64];                  /* cf-ray of the answer, or "" */

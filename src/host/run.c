@@ -220,6 +220,15 @@ read_result(lua_State *L)
     return 1;
 }
 
+/* (task) Guarded, because it may raise. */
+static int
+show_cancellation(lua_State *L)
+{
+    task_push_cancellation(L, lua_touserdata(L, 1));
+    (void)fprintf(stderr, "moontap: %s\n", luaL_tolstring(L, -1, NULL));
+    return 0;
+}
+
 static int
 outcome(struct host *host)
 {
@@ -240,8 +249,12 @@ outcome(struct host *host)
         return status;
     case TASK_CANCELLED:
         (void)fflush(stdout);
-        (void)fprintf(stderr, "moontap: %s\n",
-                      signal_count > 0 ? text_interrupted : text_too_long);
+        lua_pushcfunction(L, show_cancellation);
+        lua_pushlightuserdata(L, host->root);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+            lua_pop(L, 1);
+            (void)fputs("moontap: stopped\n", stderr);
+        }
         return HOST_EXIT_STOPPED;
     default:
         return report_failure(host);

@@ -121,8 +121,7 @@ give_outcome(lua_State *L, struct task *task)
         return task->nresults;
     case TASK_CANCELLED:
         lua_pushnil(L);
-        task_new_error(L, task->cancel_kind,
-                       task->cancel_why != NULL ? task->cancel_why : "cancelled");
+        task_push_cancellation(L, task);
         return 2;
     default:
         task_push_error(L, task);

@@ -137,10 +137,29 @@ task_wake(struct tasks *tasks, struct task_ref ref)
 
 /* [-0, +1, m] Pushes the error that a cancelled task meets. */
 static void
-push_cancellation(lua_State *L, const struct task *task)
+push_refusal(lua_State *L, const struct task *task)
 {
     task_new_error(L, task->cancel_kind,
                    task->cancel_why != NULL ? task->cancel_why : "cancelled");
+}
+
+/* The error object it ended with may know more than why it was cancelled. */
+void
+task_push_cancellation(lua_State *L, struct task *task)
+{
+    task_push_error(L, task);
+    if (lua_type(L, -1) == LUA_TTABLE && lua_getmetatable(L, -1)) {
+        int is_error;
+
+        (void)luaL_getmetatable(L, TASK_ERROR_META);
+        is_error = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+        if (is_error) {
+            return;
+        }
+    }
+    lua_pop(L, 1);
+    push_refusal(L, task);
 }
 
 /* [-0, +0, v] Raises here, in TASK, the failure of a child nobody joined. */
@@ -166,7 +185,7 @@ refuse_wait(lua_State *L, struct task *task)
         task->tasks->passing = 1;
         return lua_yield(L, 0);
     }
-    push_cancellation(L, task);
+    push_refusal(L, task);
     return lua_error(L);
 }
 

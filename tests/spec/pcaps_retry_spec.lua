@@ -254,3 +254,27 @@ describe("effects", function()
     assert.matches("2 problems", err)
   end)
 end)
+
+describe("a create that is cancelled on its way", function()
+  it("says that a capture may have been opened", function()
+    local server = api.start(function() return { cut = "silent" } end)
+    local task = moontap.spawn(function()
+      return server.client.create { type = "simple", time_limit = 1, packet_limit = 1 }
+    end)
+    moontap.sleep(0.1)
+    local caught
+    local outer = moontap.spawn(function()
+      local ok, err = pcall(server.client.create,
+        { type = "simple", time_limit = 1, packet_limit = 1 })
+      caught = not ok and err
+    end)
+    moontap.sleep(0.1)
+    task:cancel()
+    outer:cancel("enough")
+    outer:join()
+    assert.equal("cancelled", caught.kind)
+    assert.equal("maybe", caught.sent)
+    assert.matches("^enough; a create was under way, its outcome is unknown", tostring(caught))
+    assert.equal(2, #server.requests)
+  end)
+end)
