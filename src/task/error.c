@@ -13,6 +13,7 @@
 #include "buf.h"
 
 #include <lauxlib.h>
+#include <string.h>
 
 static const char task_causes_key = 0; /* registry: {error value, its text} */
 static const char task_traces_key = 0; /* registry: task address -> text */
@@ -170,6 +171,23 @@ task_move_trace(lua_State *L, int was_idx, int now_idx)
     set_cause(L, now_idx);
 }
 
+/* [-0, +0, m] Is the value at IDX the error of a cancellation? */
+static int
+is_cancellation(lua_State *L, int idx)
+{
+    int top = lua_gettop(L), is = 0;
+
+    if (lua_istable(L, idx) && lua_getmetatable(L, idx)) {
+        (void)luaL_getmetatable(L, TASK_ERROR_META);
+        if (lua_rawequal(L, -1, -2) && lua_getfield(L, idx, "kind") == LUA_TSTRING) {
+            is = strcmp(lua_tostring(L, -1), "cancelled") == 0
+                 || strcmp(lua_tostring(L, -1), "timeout") == 0;
+        }
+    }
+    lua_settop(L, top);
+    return is;
+}
+
 /* (task) Guarded. Keeps the traceback of a task that has just failed. */
 static int
 keep_trace(lua_State *L)
@@ -178,6 +196,7 @@ keep_trace(lua_State *L)
     const char *label = task->root ? NULL : task->name != NULL ? task->name : "task";
 
     task_push_error(L, task);
+    task->gave_in = is_cancellation(L, 2);
     (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &task_traces_key);
     push_trace(L, -2, task->co, label);
     lua_rawsetp(L, -2, task);

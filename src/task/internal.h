@@ -71,6 +71,7 @@ struct task {
     unsigned char detached;
     unsigned char root;
     unsigned char body_failed; /* its function raised */
+    unsigned char gave_in;     /* … the error of its cancellation */
     unsigned char broken;      /* the last wait was ended from outside */
     unsigned char kill;        /* close the coroutine when it comes up */
 };
@@ -101,16 +102,46 @@ extern const char task_live_key;   /* registry: slot -> task userdata */
 #define TASK_META "moontap.task"
 #define TASK_ERROR_META "moontap.error"
 
-/* task.c */
-struct task *task_check(lua_State *L, int arg);
+/* slot.c: what it says of a task holds for anchored ones */
+/* Returns -1 when there is no memory. */
+int task_take_slot(struct tasks *tasks, struct task *task);
+void task_give_slot(struct tasks *tasks, struct task *task);
+/* [-0, +0, m] Anchors TASK, whose userdata is on top of the stack. */
+void task_anchor(lua_State *L, struct task *task);
+/* [-0, +0, -] Lets the collector have TASK; works twice. */
+void task_unanchor(struct task *task);
+/* [-0, +1, -] Pushes the userdata of an anchored task. */
 void task_push(lua_State *L, struct task *task);
+
+/* task.c */
+/* [-0, +0, v] */
+struct task *task_check(lua_State *L, int arg);
+/* [-(1 + nargs), +1, m] Makes a task of the function below its arguments. */
 struct task *task_create(lua_State *L, int nargs, int detached, int root);
+/* Queues TASK for the next turn, once. */
 void task_make_ready(struct task *task);
+/* Ends the wait of TASK from outside: undoes what it started. */
 void task_end_wait(struct task *task);
 int task_is_over(const struct task *task);
-void task_unanchor(struct task *task);
-int task_collect(lua_State *L);
+/* FAULT_NOMEM. */
 enum fault_code task_set_deadline(struct task *task, uint64_t ms);
+void task_free_deadline(struct task *task);
+/* Takes TASK out of its parent's children. */
+void task_unlink(struct task *task);
+/* __gc of tasks */
+int task_collect(lua_State *L);
+
+/* end.c: [-0, +0, -] on the coroutine of the task, all of them */
+/* The function of TASK is over, or one of its children is since. */
+void task_finish(struct task *task);
+/* Closes the coroutine of a task that did not heed its cancellation. */
+void task_kill(struct task *task);
+/* Makes TASK fail: cancelled before it started. */
+void task_fail_early(struct task *task);
+/* Makes TASK fail: a C module yielded to nobody. */
+void task_fail_outside(struct task *task);
+/* [-0, +0, m] */
+void task_open_ending(lua_State *L);
 
 /* join.c */
 void task_wake_joiners(struct task *task);

@@ -127,6 +127,16 @@ describe("cancel", function()
     assert.equal("tidy", task:join())
   end)
 
+  it("does not hide what else goes wrong meanwhile", function()
+    local task = moontap.spawn(function()
+      pcall(moontap.sleep, 30)
+      error("the disk is full", 0)
+    end)
+    moontap.sleep(0.01)
+    task:cancel()
+    assert.has_error(function() task:join() end, "the disk is full")
+  end)
+
   it("closes variables of the task it ends", function()
     local closed = false
     local task = moontap.spawn(function()
