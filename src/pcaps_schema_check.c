@@ -499,21 +499,38 @@ schema_check(struct schema_record *record, const struct schema_rules *rules,
     return problems->count;
 }
 
-/* Appends "NAME":VALUE. */
-static void
-write_value(const struct schema_field *f, const struct schema_value *v, struct buf *out)
+/* Writes INTEGER at the end of TEXT (SIZE bytes); returns where it starts.
+ * snprintf would cost more than all the rest of a body. */
+static const char *
+format_integer(int64_t integer, char *text, size_t size)
 {
-    char number[24];
+    uint64_t rest = integer < 0 ? -(uint64_t)integer : (uint64_t)integer;
+    char *p = text + size;
 
-    (void)buf_append(out, "\"", 1);
-    (void)buf_puts(out, f->name);
-    (void)buf_append(out, "\":", 2);
-    if (v->kind == SCHEMA_IS_STRING) {
-        (void)buf_json_string(out, v->as.text, v->len);
-    } else {
-        (void)snprintf(number, sizeof number, "%" PRId64, v->as.integer);
-        (void)buf_puts(out, number);
+    *--p = '\0';
+    do {
+        *--p = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest != 0);
+    if (integer < 0) {
+        *--p = '-';
     }
+    return p;
+}
+
+/* Appends SEPARATOR and the key of F. */
+static void
+write_key(const struct schema_field *f, char separator, struct buf *out)
+{
+    char key[48];
+    size_t n = strlen(f->name);
+
+    key[0] = separator;
+    key[1] = '"';
+    memcpy(key + 2, f->name, n);
+    key[n + 2] = '"';
+    key[n + 3] = ':';
+    (void)buf_append(out, key, n + 4);
 }
 
 /* Appends the object of the fields below PARENT. */
@@ -522,7 +539,7 @@ write_object(const struct schema_record *record, int parent, struct buf *out)
 {
     size_t count;
     const struct schema_field *fields = schema_fields(record->op, &count);
-    const char *separator = "{";
+    char separator = '{', number[24];
 
     for (size_t i = 0; i < count; i++) {
         const struct schema_value *v = &record->values[i];
@@ -530,19 +547,17 @@ write_object(const struct schema_record *record, int parent, struct buf *out)
         if (fields[i].parent != parent || v->kind == SCHEMA_ABSENT) {
             continue;
         }
-        (void)buf_append(out, separator, 1);
-        separator = ",";
-        if (fields[i].type != SCHEMA_OBJECT) {
-            write_value(&fields[i], v, out);
-        } else {
-            (void)buf_printf(out, "\"%s\":", fields[i].name);
+        write_key(&fields[i], separator, out);
+        separator = ',';
+        if (fields[i].type == SCHEMA_OBJECT) {
             write_object(record, (int)i, out);
+        } else if (v->kind == SCHEMA_IS_STRING) {
+            (void)buf_json_string(out, v->as.text, v->len);
+        } else {
+            (void)buf_puts(out, format_integer(v->as.integer, number, sizeof number));
         }
     }
-    if (separator[0] == '{') {
-        (void)buf_append(out, "{", 1);
-    }
-    (void)buf_append(out, "}", 1);
+    (void)buf_puts(out, separator == '{' ? "{}" : "}");
 }
 
 enum fault_code

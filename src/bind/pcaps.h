@@ -136,6 +136,13 @@ int pcaps_push_fault(lua_State *L, const struct pcaps_call *call, const struct f
 /* observe(fn | nil): FN gets a table about each exchange that has ended. */
 int pcaps_observe(lua_State *L);
 
+/* pcaps_json.c ------------------------------------------------------------ */
+
+/* [-0, +?, m] Reads the envelope BODY: pushes the value of `result` (nil when
+ * there is none) and sets *SUCCESS (true unless it says false). Returns -1 when
+ * it is no JSON object; the stack may then hold more. */
+int pcaps_read_envelope(lua_State *L, const struct buf *body, int *success);
+
 /* pcaps_file.c ------------------------------------------------------------ */
 
 /* Checks that the file FD is a pcap or pcapng. FRAMED: HTTP said where it ends;

@@ -365,22 +365,19 @@ push_result(lua_State *L, const struct pcaps_call *call)
 {
     const struct http_result *r = http_result(call->exchange);
     enum pcaps_result wanted = pcaps_ops[call->op].result;
-    int t;
+    int top = lua_gettop(L), success;
 
-    if (json_decode(L, buf_cstr(r->body), r->body->len) != 0 || !lua_istable(L, -1)) {
-        lua_pop(L, 1);
+    if (pcaps_read_envelope(L, r->body, &success) != 0) {
+        lua_settop(L, top);
         return push_foreign(L, call, "with an answer that cannot be read");
     }
-    t = lua_gettop(L);
-    if (lua_getfield(L, t, "success") == LUA_TBOOLEAN && !lua_toboolean(L, -1)) {
-        lua_settop(L, t - 1);
+    if (!success) {
         return push_refused(L, call);
     }
     if (wanted == PCAPS_NOTHING) {
         lua_pushboolean(L, 1);
         return 1;
     }
-    (void)lua_getfield(L, t, "result");
     if (wanted == PCAPS_CAPTURES || wanted == PCAPS_LIST_OF) {
         return push_list(L, call, wanted == PCAPS_CAPTURES);
     }
