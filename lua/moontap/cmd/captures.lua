@@ -18,7 +18,9 @@ function M.run()
   local caps, err = pcaps.list()
   if not caps then return nil, err end
   if config.json then
-    print(json.encode(json.array(caps), { pretty = true }))
+    local list = json.array {}
+    for i, cap in ipairs(caps) do list[i] = show.public(cap) end
+    print(json.encode(list, { pretty = true }))
   elseif #caps > 0 then
     print(show.table(caps))
   elseif not config.quiet then

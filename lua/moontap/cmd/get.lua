@@ -15,6 +15,7 @@ local M = {
 function M.run(args)
   local cap, err = require "pcaps".get(args.id)
   if not cap then return nil, err end
+  cap = show.public(cap)
   print(config.json and json.encode(cap, { pretty = true }) or show.fields(cap))
 end
 

@@ -44,7 +44,7 @@ local function parse(name, argv)
   end
   if operands.has(argv, #argv, HELP, takes_value) then return { shows_help = true } end
   local args, problem = command.parse(name, argv)
-  if args then args.rest = rest end
+  if args then args.command, args.rest = name, rest end
   return args, problem
 end
 

@@ -12,7 +12,8 @@ local M = {
     "moontap run [OPTIONS] -e CODE [ARG...]",
   },
   description = "Runs the script FILE, what comes on standard input (-), or CODE. Everything "
-    .. "behind it goes to the script: as `arg`, and as `...`. `moontap FILE` does the same.",
+    .. "behind FILE goes to the script, as `arg` and as `...`; behind CODE, everything from the "
+    .. "first ARG or a -- on. `moontap FILE` does the same.",
   groups = { "api", "cron", "script", "log" },
   options = {
     { "-e", arg = "CODE", help = "run CODE instead of a file" },

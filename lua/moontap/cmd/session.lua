@@ -8,6 +8,7 @@ local M = {}
 
 local VIRTUAL_START <const> = "2026-01-01T00:00:00Z"
 local DEFAULT_SEED <const> = 1
+local GRACE <const> = 0.5 -- seconds that a deadline has to work in the usual way
 
 local function usage(message)
   return nil, errors.new("usage", message)
@@ -23,7 +24,7 @@ local function check(args)
   if args.virtual_time and not args.sim then
     return usage "--virtual-time needs --sim: a real API does not wait for it"
   end
-  if args.bucket and not args.sim and args.command == "run" then
+  if args.bucket and not args.sim and args.command ~= "sim" then
     return usage "--bucket needs --sim: real buckets are named by the script"
   end
   if args.quiet and (args.verbose or 0) > 0 then
@@ -129,8 +130,12 @@ function M.with(args, body)
   local releases <close> = setmetatable({}, Releases)
   local ok, err = open(args, releases)
   if not ok then return nil, err end
-  if args.timeout then return moontap.timeout(args.timeout, body) end
-  return body()
+  if not args.timeout then return body() end
+  if not args.virtual_time then
+    -- for a script that never waits, so that no timer of the loop can stop it
+    require "moontap.native.host".set_alarm(args.timeout + GRACE)
+  end
+  return moontap.timeout(args.timeout, body)
 end
 
 return M

@@ -1,6 +1,7 @@
 -- show: captures as people and as programs read them.
 
 local json = require "moontap.json"
+local schema = require "moontap.native.schema"
 
 local M = {}
 
@@ -23,8 +24,10 @@ local FIRST <const> = {
   "destination_conf",
 }
 
+local PROTOCOLS <const> = { [1] = "icmp", [6] = "tcp", [17] = "udp", [47] = "gre", [50] = "esp" }
+
 local FILTER_FIELDS <const> = {
-  { "protocol", "proto" }, { "source_address", "src" }, { "source_port", "sport" },
+  { "source_address", "src" }, { "source_port", "sport" },
   { "destination_address", "dst" }, { "destination_port", "dport" },
 }
 
@@ -36,12 +39,28 @@ function M.time(text)
   return (text:gsub("%.%d+", ""))
 end
 
+---A capture as it may be shown: the parameters of its bucket can hold keys.
+---@param cap table
+---@return table
+function M.public(cap)
+  local copy = {}
+  for name, value in pairs(cap) do copy[name] = value end
+  if type(copy.destination_conf) == "string" then
+    copy.destination_conf = schema.redact(copy.destination_conf)
+  end
+  return copy
+end
+
 ---A filter in one short line.
 ---@param filter any
 ---@return string
 function M.filter(filter)
   local parts = {}
   if type(filter) == "table" then
+    local protocol = filter.protocol
+    if protocol ~= nil then
+      parts[1] = PROTOCOLS[protocol] or "protocol " .. tostring(protocol)
+    end
     for _, field in ipairs(FILTER_FIELDS) do
       local value = filter[field[1]]
       if value ~= nil then parts[#parts + 1] = ("%s %s"):format(field[2], tostring(value)) end

@@ -51,11 +51,15 @@ local function command_line(argv)
 end
 
 local function environment(env)
-  local words = { "env" }
+  local removed, set = { "env" }, {} -- env wants what is removed first
   for name, value in pairs(env or {}) do
-    words[#words + 1] = value and M.quote(name .. "=" .. value) or "-u " .. M.quote(name)
+    if value then
+      set[#set + 1] = M.quote(name .. "=" .. value)
+    else
+      removed[#removed + 1] = "-u " .. M.quote(name)
+    end
   end
-  return table.concat(words, " ")
+  return table.concat(removed, " ") .. " " .. table.concat(set, " ")
 end
 
 --- Starts `argv` in the background.
