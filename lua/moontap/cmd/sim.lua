@@ -1,6 +1,8 @@
 -- sim: the simulated API as a server of its own, for other programs and for several processes.
 
+local config = require "moontap.config"
 local errors = require "moontap.errors"
+local log = require "moontap.log"
 local options = require "moontap.cmd.options"
 local sys = require "moontap.native.sys"
 
@@ -63,6 +65,7 @@ function M.run(args)
   end
   local knobs, err = read_knobs(args.knob)
   if not knobs then return nil, err end
+  if config.verbose > 0 then log.level = "debug" end -- each request
   local sim
   sim, err = require "moontap.sim".start {
     listen = args.listen, speed = args.sim_speed, seed = args.seed, bucket = args.bucket,
