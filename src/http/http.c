@@ -192,15 +192,6 @@ end(struct http_exchange *ex)
     append(&http->ended_first, &http->ended_last, ex);
 }
 
-static void
-put_url(struct http_exchange *ex)
-{
-    if (ex->parsed != NULL) {
-        urls_put(transfers_urls(ex->http->transfers), ex->parsed);
-        ex->parsed = NULL;
-    }
-}
-
 /* Takes EX off its transport or out of the queue. */
 static void
 withdraw(struct http_exchange *ex)
@@ -215,7 +206,7 @@ withdraw(struct http_exchange *ex)
     } else if (ex->state == EXCHANGE_INPROC) {
         inproc_abandon(ex);
     }
-    put_url(ex);
+    transfers_put_url(http->transfers, ex);
 }
 
 /* Writes MS as people say it. */
@@ -296,7 +287,7 @@ dispatch(struct http_exchange *ex, struct fault *fault)
             return code;
         }
     }
-    code = urls_get(transfers_urls(http->transfers), ex->url, &ex->parsed, fault);
+    code = transfers_get_url(http->transfers, ex, fault);
     if (code != FAULT_OK) {
         return code;
     }
@@ -324,7 +315,7 @@ fill_wire(struct http *http)
         if (arm(ex, http->now_ms) != FAULT_OK
             || transfer_start(http->transfers, ex, &ex->result.fault) != FAULT_OK) {
             (void)answer_refuse(ex, FAULT_NOMEM, "not enough memory");
-            put_url(ex);
+            transfers_put_url(http->transfers, ex);
             end(ex);
         }
         started++;
@@ -335,9 +326,10 @@ fill_wire(struct http *http)
 void
 http_transfer_ended(struct http_exchange *ex)
 {
+    struct http *http = ex->http;
     int moved = ex->result.fault.code == FAULT_OK ? redirect_follow(ex) : 0;
 
-    put_url(ex);
+    transfers_put_url(http->transfers, ex);
     if (moved == 1 && dispatch(ex, &ex->result.fault) == FAULT_OK) {
         return;
     }

@@ -50,6 +50,7 @@ struct http_exchange {
     /* the request */
     char method[HTTP_METHOD_MAX];
     char *url;                      /* in the block, or moved_url */
+    const char *target;             /* path and query: "/a?x", no fragment */
     char *moved_url;                /* heap: where a redirect led */
     struct request_header *headers; /* in the block, linked */
     size_t header_count;
@@ -61,8 +62,8 @@ struct http_exchange {
     uint64_t body_max;
     int sink_fd;
     unsigned redirects_left, redirects_max;
-    struct curl_slist quiet[2];     /* switch off headers libcurl would add */
-    unsigned quiet_count;
+    struct curl_slist extra[3];     /* for libcurl alone: see add_extras */
+    unsigned extra_count;
 
     /* where it stands */
     uint64_t started_ms;
@@ -142,10 +143,10 @@ int redirect_follow(struct http_exchange *exchange);
 struct urls;
 struct urls *urls_new(void);
 void urls_free(struct urls *urls);
-/* The parsed form of URL, kept for the next request to it. Each urls_get and
- * urls_keep is undone by one urls_put. */
-enum fault_code urls_get(struct urls *urls, const char *url, struct url_entry **out,
-                         struct fault *fault);
+/* The parsed form of the URL of LEN bytes, kept for the next request to it.
+ * Each urls_get and urls_keep is undone by one urls_put. */
+enum fault_code urls_get(struct urls *urls, const char *url, size_t len,
+                         struct url_entry **out, struct fault *fault);
 void urls_keep(struct url_entry *entry);
 void urls_put(struct urls *urls, struct url_entry *entry);
 CURLU *urls_handle(const struct url_entry *entry);
@@ -197,7 +198,11 @@ CURLcode roots_apply(const struct roots *roots, CURL *easy);
 enum fault_code transfers_new(struct http *http, struct transfers **out,
                               struct fault *fault);
 void transfers_free(struct transfers *transfers);
-struct urls *transfers_urls(struct transfers *transfers);
+/* The parsed form of what libcurl has to know of the exchange's URL, as the
+ * exchange's `parsed`; transfers_put_url undoes it, and works without. */
+enum fault_code transfers_get_url(struct transfers *transfers,
+                                  struct http_exchange *exchange, struct fault *fault);
+void transfers_put_url(struct transfers *transfers, struct http_exchange *exchange);
 /* Is a handle free? */
 int transfers_room(const struct transfers *transfers);
 /* Binds EXCHANGE to a free handle and sends it on its way. */

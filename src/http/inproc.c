@@ -112,7 +112,6 @@ inproc_serves(const struct http_exchange *ex)
 /* Everything a handler is shown, in one block. */
 struct shown {
     struct wire_request request;
-    char *target;
     char number[NUMBER_MAX];
     char *host;
     struct wire_header headers[];
@@ -157,7 +156,6 @@ static struct shown *
 show(const struct http_exchange *ex)
 {
     size_t origin = request_origin_len(ex->url);
-    size_t target_len = strcspn(ex->url + origin, "#");
     const char *host = strstr(ex->url, "//") + 2;
     size_t names = 0, i, size;
     struct shown *shown;
@@ -167,23 +165,16 @@ show(const struct http_exchange *ex)
         names += ex->headers[i].name_len + 1;
     }
     size = sizeof *shown + (ex->header_count + OWN_HEADERS) * sizeof *shown->headers
-           + names + strlen(ex->url) + target_len + 4;
+           + names + origin + 1;
     shown = mem_zalloc(size);
     if (shown == NULL) {
         return NULL;
     }
     at = (char *)&shown->headers[ex->header_count + OWN_HEADERS];
     shown->host = put(&at, host, (size_t)(ex->url + origin - host));
-    if (ex->url[origin] == '/') {
-        shown->target = put(&at, ex->url + origin, target_len);
-    } else {
-        shown->target = at;
-        *at++ = '/';
-        (void)put(&at, ex->url + origin, target_len);
-    }
     show_headers(shown, ex, &at);
     shown->request.method = ex->method;
-    shown->request.target = shown->target;
+    shown->request.target = ex->target;
     shown->request.peer = "in-process";
     shown->request.body = ex->body != NULL ? ex->body : "";
     shown->request.body_len = ex->body_len;

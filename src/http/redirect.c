@@ -95,6 +95,7 @@ move_to(struct http_exchange *ex, char *url)
     }
     mem_free(ex->moved_url);
     ex->moved_url = ex->url = url;
+    ex->target = url + request_origin_len(url); /* libcurl gives it a path */
     ex->redirects_left--;
     answer_reset(ex);
 }

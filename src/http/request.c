@@ -17,26 +17,35 @@ struct carver {
     char *at;
 };
 
-static int
-is_token_char(unsigned char c)
+#define IN_TOKEN 1u
+#define IN_HOST 2u
+
+/* What a byte may be part of. Every request passes here several times. */
+static const unsigned char classes[256] = {
+    ['0' ... '9'] = IN_TOKEN | IN_HOST, ['A' ... 'Z'] = IN_TOKEN | IN_HOST,
+    ['a' ... 'z'] = IN_TOKEN | IN_HOST, ['-'] = IN_TOKEN | IN_HOST,
+    ['.'] = IN_TOKEN | IN_HOST,         ['_'] = IN_TOKEN | IN_HOST,
+    ['!'] = IN_TOKEN, ['#'] = IN_TOKEN, ['$'] = IN_TOKEN, ['%'] = IN_TOKEN,
+    ['&'] = IN_TOKEN, ['*'] = IN_TOKEN, ['+'] = IN_TOKEN, ['^'] = IN_TOKEN,
+    ['`'] = IN_TOKEN, ['|'] = IN_TOKEN, ['~'] = IN_TOKEN, ['\''] = IN_TOKEN,
+};
+
+/* How many bytes from S on are of CLASS. */
+static size_t
+span(const char *s, unsigned class)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
-           || (c >= 'a' && c <= 'z')
-           || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+    size_t n = 0;
+
+    while ((classes[(unsigned char)s[n]] & class) != 0) {
+        n++;
+    }
+    return n;
 }
 
 static int
 is_token(const char *s)
 {
-    if (*s == '\0') {
-        return 0;
-    }
-    for (; *s != '\0'; s++) {
-        if (!is_token_char((unsigned char)*s)) {
-            return 0;
-        }
-    }
-    return 1;
+    return *s != '\0' && s[span(s, IN_TOKEN)] == '\0';
 }
 
 static int
@@ -61,7 +70,7 @@ frames_message(const char *name)
     size_t i;
 
     for (i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcasecmp(name, names[i]) == 0) {
+        if (((name[0] ^ names[i][0]) & ~0x20) == 0 && strcasecmp(name, names[i]) == 0) {
             return 1;
         }
     }
@@ -125,9 +134,7 @@ is_port(const char *s, size_t len)
 static int
 is_authority(const char *s, size_t len)
 {
-    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "0123456789-._";
-    size_t host = *s == '[' ? strcspn(s, "]") + 1 : strspn(s, name);
+    size_t host = *s == '[' ? strcspn(s, "]") + 1 : span(s, IN_HOST);
 
     if (host == 0 || host > len || (*s == '[' && host < 4)) {
         return 0;
@@ -230,6 +237,30 @@ carve_header(struct carver *carver, struct request_header *out, const char *name
     out->value = carve(carver, value, strlen(value) + 1);
 }
 
+/* Bytes for a target that is not simply the end of URL; 0 when it is. */
+static size_t
+target_size(const char *url)
+{
+    size_t origin = request_origin_len(url);
+
+    return url[origin] == '/' && strchr(url + origin, '#') == NULL
+               ? 0 : strcspn(url + origin, "#") + sizeof "/";
+}
+
+static const char *
+carve_target(struct carver *carver, const char *url)
+{
+    const char *rest = url + request_origin_len(url), *target;
+
+    if (target_size(url) == 0) {
+        return rest;
+    }
+    target = *rest != '/' ? carve(carver, "/", 1) : carver->at;
+    (void)carve(carver, rest, strcspn(rest, "#"));
+    (void)carve(carver, "", 1);
+    return target;
+}
+
 static size_t
 header_size(const char *name, const char *value)
 {
@@ -289,17 +320,22 @@ fill_in(struct http_exchange *ex, const struct http_request *request)
                                 ? (size_t)ex->body_max : HTTP_BODY_MAX);
 }
 
-/* libcurl adds these by itself unless they are named. */
+/* What libcurl adds by itself unless it is named: switched off, or said in the
+ * cheaper way. */
 static void
-switch_off_extras(struct http_exchange *ex, const struct http_request *request)
+add_extras(struct http_exchange *ex, const struct http_request *request)
 {
-    static char no_type[] = "Content-Type:", no_expect[] = "Expect:";
+    static char gzip[] = "Accept-Encoding: gzip", no_type[] = "Content-Type:",
+                no_expect[] = "Expect:";
 
+    if (!names_header(request, "Accept-Encoding")) {
+        ex->extra[ex->extra_count++].data = gzip;
+    }
     if (request_has_body(ex) && !names_header(request, "Content-Type")) {
-        ex->quiet[ex->quiet_count++].data = no_type;
+        ex->extra[ex->extra_count++].data = no_type;
     }
     if (ex->body_len >= EXPECT_FROM) {
-        ex->quiet[ex->quiet_count++].data = no_expect;
+        ex->extra[ex->extra_count++].data = no_expect;
     }
 }
 
@@ -319,7 +355,7 @@ request_copy(const struct http_request *request, const char *ua,
     add_ua = !names_header(request, "User-Agent");
     count = request->header_count + (add_ua ? 1 : 0);
     url_size = strlen(request->url) + 1;
-    size = sizeof *ex + count * sizeof *ex->headers + url_size;
+    size = sizeof *ex + count * sizeof *ex->headers + url_size + target_size(request->url);
     if (add_ua) {
         size += header_size("User-Agent", ua);
     }
@@ -339,6 +375,7 @@ request_copy(const struct http_request *request, const char *ua,
     ex->headers = (struct request_header *)(ex + 1);
     carver.at = (char *)(ex->headers + count);
     ex->url = carve(&carver, request->url, url_size);
+    ex->target = carve_target(&carver, ex->url);
     if (add_ua) {
         carve_header(&carver, &ex->headers[ex->header_count++], "User-Agent", ua);
     }
@@ -352,7 +389,7 @@ request_copy(const struct http_request *request, const char *ua,
                      request->headers[i].name, request->headers[i].value);
     }
     fill_in(ex, request);
-    switch_off_extras(ex, request);
+    add_extras(ex, request);
     *out = ex;
     return FAULT_OK;
 }
@@ -373,9 +410,9 @@ request_link(struct http_exchange *ex)
     struct curl_slist *first = NULL;
     size_t i;
 
-    for (i = ex->quiet_count; i > 0; i--) {
-        ex->quiet[i - 1].next = first;
-        first = &ex->quiet[i - 1];
+    for (i = ex->extra_count; i > 0; i--) {
+        ex->extra[i - 1].next = first;
+        first = &ex->extra[i - 1];
     }
     for (i = ex->header_count; i > 0; i--) {
         ex->headers[i - 1].node.next = first;

@@ -43,6 +43,15 @@ has_hashed_names(const char *path)
     return found;
 }
 
+/* Does FILE say no more than the hashed directory? Many environments set the
+ * variable to what is the default anyway. */
+static int
+is_system_bundle(const char *file, const curl_version_info_data *built)
+{
+    return built->cainfo != NULL && strcmp(file, built->cainfo) == 0
+           && has_hashed_names(HASHED_DIR);
+}
+
 static const char *
 setting(const char *name)
 {
@@ -58,6 +67,11 @@ roots_find(struct roots *roots, const char *cacert)
 
     roots->file = cacert != NULL ? cacert : setting("SSL_CERT_FILE");
     roots->dir = cacert != NULL ? NULL : setting("SSL_CERT_DIR");
+    if (cacert == NULL && roots->file != NULL && is_system_bundle(roots->file, built)
+        && (roots->dir == NULL || strcmp(roots->dir, HASHED_DIR) == 0)) {
+        roots->file = NULL;
+        roots->dir = HASHED_DIR;
+    }
     if (roots->file != NULL || roots->dir != NULL) {
         return;
     }

@@ -18,6 +18,7 @@
 
 #define SINK_BUFFER (128L * 1024L) /* receive buffer of a download */
 #define PLAIN_BUFFER (16L * 1024L)
+#define TARGET_KEPT 256u
 #define CONNECT_SLACK_MS 1000L     /* our own deadline comes first */
 
 enum shape { SHAPE_NONE, SHAPE_GET, SHAPE_HEAD, SHAPE_POST };
@@ -30,6 +31,7 @@ struct transfer {
     struct http_exchange *exchange; /* NULL while it is free */
     struct transfer *next_free;
     struct url_entry *url;
+    char target[TARGET_KEPT]; /* as set last; "" when it was longer */
     enum shape shape;
     char method[HTTP_METHOD_MAX];
     long connect_timeout_ms;
@@ -360,10 +362,23 @@ http_library_version(void)
     return curl_version_info(CURLVERSION_NOW)->version;
 }
 
-struct urls *
-transfers_urls(struct transfers *ts)
+enum fault_code
+transfers_get_url(struct transfers *ts, struct http_exchange *ex, struct fault *fault)
 {
-    return ts->urls;
+    /* The origin is enough where the target can be given apart; a proxy has to
+     * be given the whole URL. */
+    size_t len = ts->no_proxy ? request_origin_len(ex->url) : strcspn(ex->url, "#");
+
+    return urls_get(ts->urls, ex->url, len, &ex->parsed, fault);
+}
+
+void
+transfers_put_url(struct transfers *ts, struct http_exchange *ex)
+{
+    if (ex->parsed != NULL) {
+        urls_put(ts->urls, ex->parsed);
+        ex->parsed = NULL;
+    }
 }
 
 /* Handles ------------------------------------------------------------------ */
@@ -404,6 +419,7 @@ set_up_handle(struct transfer *t)
     SET(CURLOPT_CLOSESOCKETDATA, t->owner);
     if (t->owner->no_proxy) {
         SET(CURLOPT_PROXY, ""); /* spares looking for the variables each time */
+        SET(CURLOPT_NOPROXY, "");
     }
     return code;
 }
@@ -441,12 +457,30 @@ set_method(struct transfer *t, const struct http_exchange *ex)
 }
 
 static CURLcode
-set_url(struct transfer *t, struct http_exchange *ex)
+set_target(struct transfer *t, const struct http_exchange *ex)
 {
+    size_t size;
     CURLcode code = CURLE_OK;
 
-    if (t->url == ex->parsed) {
+    if (!t->owner->no_proxy || strcmp(t->target, ex->target) == 0) {
         return CURLE_OK;
+    }
+    SET(CURLOPT_REQUEST_TARGET, ex->target);
+    size = strlen(ex->target) + 1;
+    t->target[0] = '\0';
+    if (code == CURLE_OK && size <= sizeof t->target) {
+        memcpy(t->target, ex->target, size);
+    }
+    return code;
+}
+
+static CURLcode
+set_url(struct transfer *t, struct http_exchange *ex)
+{
+    CURLcode code = set_target(t, ex);
+
+    if (t->url == ex->parsed) {
+        return code;
     }
     /* Without this libcurl 7.88 keeps the text of the URL before, and a retry
      * goes there. */

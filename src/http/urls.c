@@ -14,6 +14,7 @@ struct url_entry {
     struct url_entry *chain;       /* in its bucket */
     struct url_entry *older, *newer; /* among the idle ones, by last use */
     CURLU *handle;
+    size_t len;
     uint32_t hash;
     unsigned users;
     char url[];
@@ -58,12 +59,13 @@ urls_free(struct urls *urls)
 }
 
 static uint32_t
-hash_of(const char *s)
+hash_of(const char *s, size_t len)
 {
     uint32_t hash = 2166136261u; /* FNV-1a */
+    size_t i;
 
-    for (; *s != '\0'; s++) {
-        hash = (hash ^ (unsigned char)*s) * 16777619u;
+    for (i = 0; i < len; i++) {
+        hash = (hash ^ (unsigned char)s[i]) * 16777619u;
     }
     return hash;
 }
@@ -120,17 +122,16 @@ parse(struct url_entry *entry, struct fault *fault)
 }
 
 enum fault_code
-urls_get(struct urls *urls, const char *url, struct url_entry **out,
+urls_get(struct urls *urls, const char *url, size_t len, struct url_entry **out,
          struct fault *fault)
 {
-    uint32_t hash = hash_of(url);
+    uint32_t hash = hash_of(url, len);
     struct url_entry **bucket = &urls->buckets[hash % BUCKETS];
     struct url_entry *entry;
-    size_t size = strlen(url) + 1;
     enum fault_code code;
 
     for (entry = *bucket; entry != NULL; entry = entry->chain) {
-        if (entry->hash == hash && strcmp(entry->url, url) == 0) {
+        if (entry->hash == hash && entry->len == len && memcmp(entry->url, url, len) == 0) {
             if (entry->users++ == 0) {
                 leave_idle(urls, entry);
             }
@@ -138,11 +139,12 @@ urls_get(struct urls *urls, const char *url, struct url_entry **out,
             return FAULT_OK;
         }
     }
-    entry = mem_zalloc(sizeof *entry + size);
+    entry = mem_zalloc(sizeof *entry + len + 1);
     if (entry == NULL) {
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
     }
-    memcpy(entry->url, url, size);
+    memcpy(entry->url, url, len);
+    entry->len = len;
     code = parse(entry, fault);
     if (code != FAULT_OK) {
         free_entry(entry);

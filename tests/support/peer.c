@@ -373,11 +373,14 @@ static const struct {
 static int
 serve(struct conn *c)
 {
-    size_t i, len = strcspn(c->target, "?");
+    const char *path = strstr(c->target, "://"); /* as a proxy is asked */
+    size_t i, len;
 
+    path = path != NULL && c->target[0] != '/' ? strchr(path + 3, '/') : c->target;
+    len = strcspn(path, "?");
     atomic_fetch_add(&requests, 1);
     for (i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (strlen(routes[i].path) == len && strncmp(c->target, routes[i].path, len) == 0) {
+        if (strlen(routes[i].path) == len && strncmp(path, routes[i].path, len) == 0) {
             return routes[i].fn(c);
         }
     }

@@ -554,6 +554,62 @@ test_http_done_may_free_other_exchanges(void **state)
 }
 
 static void
+test_http_asks_the_proxy_of_the_environment(void **state)
+{
+    static const char *const targets[] = { "http://far.test/echo?a", "http://far.test/echo?b" };
+    struct http *kept = rig.http;
+    struct http_request request = rig_request(&rig, "GET", "/");
+    struct fault fault;
+    struct rig_call last;
+    char proxy[64], line[64];
+    size_t i;
+
+    (void)state;
+    (void)snprintf(proxy, sizeof proxy, "http://127.0.0.1:%d", rig.port);
+    (void)setenv("http_proxy", proxy, 1);
+    (void)setenv("no_proxy", "localhost", 1);
+    assert_int_equal(http_new(rig.loop, NULL, &rig.http, &fault), FAULT_OK);
+    for (i = 0; i < 4; i++) {
+        struct rig_call call;
+        int n = snprintf(line, sizeof line, "GET %s\n", targets[i % 2]);
+
+        request.url = targets[i % 2];
+        assert_memory_equal(buf_cstr(rig_run(&rig, &request, &call)->body), line, (size_t)n);
+        rig_drop(&call);
+    }
+    request.url = "http://localhost:9/"; /* not through the proxy: nobody listens */
+    assert_int_equal(rig_run(&rig, &request, &last)->code, FAULT_NETWORK);
+    rig_drop(&last);
+    http_free(rig.http);
+    rig.http = kept;
+    (void)unsetenv("http_proxy");
+    (void)unsetenv("no_proxy");
+}
+
+static void
+test_http_sends_the_target_as_it_was_given(void **state)
+{
+    static const char *const paths[] = {
+        "/echo?x=%2F..#part", "/echo?", "/echo?a=/../b", "/echo#x", "/echo?x",
+    };
+    static const char *const targets[] = {
+        "/echo?x=%2F..", "/echo?", "/echo?a=/../b", "/echo", "/echo?x",
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct http_request request = rig_request(&rig, "GET", paths[i]);
+        struct rig_call call;
+        char line[64];
+        int n = snprintf(line, sizeof line, "GET %s\n", targets[i]);
+
+        assert_memory_equal(buf_cstr(rig_run(&rig, &request, &call)->body), line, (size_t)n);
+        rig_drop(&call);
+    }
+}
+
+static void
 test_http_descriptors_are_closed_and_not_inherited(void **state)
 {
     int before, fd;
@@ -641,6 +697,8 @@ main(void)
         TEST(test_http_keeps_connections_within_the_bound),
         TEST(test_http_a_queued_request_times_out_unsent),
         TEST(test_http_done_may_free_other_exchanges),
+        TEST(test_http_asks_the_proxy_of_the_environment),
+        TEST(test_http_sends_the_target_as_it_was_given),
         TEST(test_http_descriptors_are_closed_and_not_inherited),
         TEST(test_http_a_file_gets_its_name_only_when_it_is_whole),
     };
