@@ -91,7 +91,8 @@ end
 
 -- One look; returns nil when there is nothing more to say, else what ends the wait.
 local function look(cap, client, elapsed, left)
-  local ok, err = cap:refresh { max_retries = 0, timeout = math.max(0.001, math.min(client.timeout, left)) }
+  local timeout = math.max(TICK, math.min(client.timeout, left))
+  local ok, err = cap:refresh { max_retries = 0, timeout = timeout }
   if not ok and not is_passing(err, elapsed) then return "over", err end
   return nil, err
 end

@@ -21,15 +21,28 @@ local OPTIONS = {
   max_retries = "count",
 }
 
+-- The time a capture was submitted; the API's form sorts as text.
+local function submitted(cap)
+  return type(cap) == "table" and type(cap.submitted) == "string" and cap.submitted or ""
+end
+
 local call = {
   create = retry.define("create", native.create),
-  list = retry.define("list", native.list),
+  list = retry.define("list", function(client, _, options)
+    local list, err = native.list(client, nil, options)
+    if not list then return nil, err end
+    table.sort(list, function(a, b) return submitted(a) > submitted(b) end)
+    return list
+  end),
   get = retry.define("get", native.get),
   stop = retry.define("stop", native.stop),
   download = retry.define("download", function(client, id, options, path)
-    local place, err = path or store.place(client, id)
-    if not place then return nil, err end
-    return native.download(client, id, options, place)
+    local err
+    if path == nil then
+      path, err = store.place(client, id)
+      if not path then return nil, err end
+    end
+    return native.download(client, id, options, path)
   end),
   ["ownership.create"] = retry.define("ownership.create", native.ownership_create),
   ["ownership.list"] = retry.define("ownership.list", native.ownership_list),

@@ -11,10 +11,12 @@ local M = {
   --- Opens a capture. Returns it, or nil and an error; never opens two for one call.
   ---@type fun(params: table, options?: table): table|nil, table|nil
   ---
-  ---     local cap = assert(pcaps.create { type = "simple", time_limit = 300, packet_limit = 10000 })
+  ---     local cap = assert(pcaps.create {
+  ---       type = "simple", time_limit = 300, packet_limit = 10000,
+  ---     })
   create = default.create,
 
-  --- The captures of the account, finished and running, at most 50.
+  --- The captures of the account, finished and running, at most 50, the newest first.
   ---@type fun(options?: table): table[]|nil, table|nil
   list = default.list,
 

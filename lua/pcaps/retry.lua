@@ -28,7 +28,8 @@ local POSTS = { create = true, ["ownership.create"] = true, ["ownership.validate
 
 -- Seconds until the HTTP date TEXT, or nil when it is none.
 local function until_date(text)
-  local day, month, year, time = text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d:%d%d:%d%d) GMT$")
+  local day, month, year, time =
+    text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d:%d%d:%d%d) GMT$")
   if not day or not MONTHS[month] then return nil end
   local at = clock.parse(("%s-%02d-%sT%sZ"):format(year, MONTHS[month], day, time))
   return at and math.max(0, at - clock.now())
@@ -140,7 +141,7 @@ local function try_again(op, attempt, client, subject, options, path, err)
   local max = options and options.max_retries or client.max_retries
   local total = seconds(options and options.deadline)
     or math.max(client.deadline, seconds(options and options.timeout) or 0)
-  local frozen, was_ambiguous, attempts, result = nil, false, 1, nil
+  local was_ambiguous, attempts, frozen = false, 1, nil
   while true do
     if op == "ownership.delete" and err.status == 404 and was_ambiguous then return true end
     if attempts > max or not is_retryable(op, err, subject) then break end
@@ -151,6 +152,7 @@ local function try_again(op, attempt, client, subject, options, path, err)
     sleep(wait)
     attempts = attempts + 1
     local left = total - (clock.boot() - started)
+    local result
     result, err = attempt(client, frozen, bounded(client, options, left), path)
     if result ~= nil then return result end
   end

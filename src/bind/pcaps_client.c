@@ -416,7 +416,8 @@ pcaps_client_authorize(lua_State *L)
     }
     code = set_secrets(&client->secrets, &from, &fault);
     if (code != FAULT_OK) {
-        lua_pushfstring(L, "%s: %s", fault.msg, HOW_TO);
+        lua_pushfstring(L, "%s: %s%s", fault.msg,
+                        account == NULL ? "set CLOUDFLARE_ACCOUNT_ID, and " : "", HOW_TO);
         return refuse(L, "credentials", lua_tostring(L, -1));
     }
     if (account == NULL) {

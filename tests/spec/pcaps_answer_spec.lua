@@ -19,7 +19,8 @@ end
 
 describe("an answer is read", function()
   it("with escapes, surrogate pairs and blanks", function()
-    local cap = assert(read(' { "messages" : [ ] ,\n"result"\t: {"a":"\\u00e4\\ud83d\\ude00\\"\\\\\\/\\b\\n",'
+    local cap = assert(read(' { "messages" : [ ] ,\n"result"\t: '
+      .. '{"a":"\\u00e4\\ud83d\\ude00\\"\\\\\\/\\b\\n",'
       .. ' "b" : "" , "\\u0063" : "plain ä" } , "success" : true } '))
     assert.equal("ä😀\"\\/\b\n", cap.a)
     assert.equal("", cap.b)
@@ -48,7 +49,8 @@ describe("an answer is read", function()
       "{", "[]", "null", '{"result":{}', '{"result":{}}x', '{"result":{},}', '{"result":{"a":01}}',
       '{"result":{"a":1.}}', '{"result":{"a":.5}}', '{"result":{"a":+1}}', '{"result":{"a":1e}}',
       '{"result":{"a":"\n"}}', '{"result":{"a":"\\x"}}', '{"result":{"a":"\\u12g4"}}',
-      '{"result":{"a":"\\ud800"}}', '{"result":{"a":"\\ud800\\u0041"}}', '{"result":{"a":"\\udc00"}}',
+      '{"result":{"a":"\\ud800"}}', '{"result":{"a":"\\ud800\\u0041"}}',
+      '{"result":{"a":"\\udc00"}}',
       '{"result":{"a":tru}}', '{"result":{"a":NaN}}', '{"result":{"a":0x10}}', '{"result":{a:1}}',
       '{"result":{"a" 1}}', '{"result":{"a":"x}}', '{"result":{"a":"x\0y"}}', '{"result":[1 2]}',
       '{"messages":[tru],"result":{}}', '{"result":' .. ("["):rep(100) .. ("]"):rep(100) .. "}",
@@ -63,7 +65,8 @@ describe("an answer is read", function()
 
   it("as the general reader does, whatever the bytes", function()
     local whole = '{"success":true,"errors":[],"messages":[{"code":1000,"message":"m"}],"result":'
-      .. '{"id":"6680","n":[1,2.5,-3e2,null,true,false],"filter_v1":{"protocol":17,"s":"\\u00e4\\n"}}}'
+      .. '{"id":"6680","n":[1,2.5,-3e2,null,true,false],'
+      .. '"filter_v1":{"protocol":17,"s":"\\u00e4\\n"}}}'
     local read_too = 0
     for seed = 1, 1500 do
       local at = seed * 7919 % #whole + 1

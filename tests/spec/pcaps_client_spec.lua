@@ -127,6 +127,14 @@ describe("an answer", function()
     assert.equal("capture a (simple, complete)", tostring(list[1]))
   end)
 
+  it("lists the newest capture first, whatever the API's order", function()
+    local server = api.start { api.ok { { id = "a", submitted = "2026-01-01T00:00:00.5Z" },
+      { id = "b" }, { id = "c", submitted = "2026-01-02T00:00:00.1Z" } } }
+    local ids = {}
+    for i, cap in ipairs(assert(server.client.list())) do ids[i] = cap.id end
+    assert.same({ "c", "a", "b" }, ids)
+  end)
+
   it("of an ownership is a plain table", function()
     local server = api.start { api.ok { id = "o", status = "pending", validated = "" } }
     local owner = assert(server.client.ownership.create { destination_conf = "gs://bucket/dir" })
@@ -182,7 +190,8 @@ describe("credentials", function()
   end)
 
   it("are refused when they would break the header, and never shown", function()
-    for _, bad in ipairs { "", "  \n", "hunter2\r\nX: y", '"hunter2"', "hunter2 hunter2", "hunter\1" } do
+    for _, bad in ipairs { "", "  \n", "hunter2\r\nX: y", '"hunter2"', "hunter2 hunter2",
+                           "hunter\1" } do
       assert.is_nil(refused({ api_token = bad }):find("hunter", 1, true))
       assert.is_nil(refused({ token_file = token_file(bad, "600") }):find("hunter", 1, true))
     end

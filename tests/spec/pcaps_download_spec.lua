@@ -61,6 +61,15 @@ describe("download", function()
     assert.equal(tonumber("600", 8), mode(path))
   end)
 
+  it("says why there is no place for the file", function()
+    local server = api.start { file(HEADER) }
+    assert(sys.write_file(dir .. "/state", "in the way", tonumber("600", 8)))
+    local path, err = server.client.download(api.ID)
+    assert.is_nil(path)
+    assert.equal("io", err.kind)
+    assert.equal(0, #server.requests)
+  end)
+
   it("says in the file's name that it is made up", function()
     config.sim = { base_url = api.URL, account_id = "simacc", api_token = "t" }
     local server = api.start { file(HEADER) }

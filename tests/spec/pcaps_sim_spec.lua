@@ -19,7 +19,8 @@ end)
 
 local function client(options)
   local settings = { base_url = server.base_url, account_id = server.account_id }
-  for name, value in pairs(options or { api_token = server.api_token }) do settings[name] = value end
+  options = options or { api_token = server.api_token }
+  for name, value in pairs(options) do settings[name] = value end
   return assert(pcaps.client(settings))
 end
 
@@ -56,7 +57,8 @@ describe("against the simulator", function()
     local f = assert(io.open(dir .. "/s3/bucket/dir/" .. owner.filename))
     local content = f:read("a")
     f:close()
-    local wrong, err = c.ownership.validate { destination_conf = bucket, ownership_challenge = "no" }
+    local wrong, err = c.ownership.validate {
+      destination_conf = bucket, ownership_challenge = "no" }
     assert.is_nil(wrong)
     assert.equal("api", err.kind)
     local valid = assert(c.ownership.validate { destination_conf = bucket,

@@ -15,7 +15,8 @@ M.TOKEN = "secret-token-0123456789"
 function M.json(status, body, headers)
   local all = { ["Content-Type"] = "application/json", ["cf-ray"] = "8f00ba4-ORD" }
   for name, value in pairs(headers or {}) do all[name] = value end
-  return { status = status, headers = all, body = type(body) == "string" and body or json.encode(body) }
+  if type(body) ~= "string" then body = json.encode(body) end
+  return { status = status, headers = all, body = body }
 end
 
 function M.ok(result)
