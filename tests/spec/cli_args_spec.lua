@@ -70,6 +70,7 @@ describe("a wrong command line", function()
     { { "captres" }, "unknown command 'captres'; did you mean 'captures'?" },
     { { "--sim", "captres" }, "unknown command 'captres'; did you mean 'captures'?" },
     { { "captures", "--jsn" }, "unknown option '--jsn'; did you mean '--json'?" },
+    { { "README.md" }, "unknown command 'README.md'; to run the file: moontap run README.md" },
     { { "help", "gte" }, "unknown command 'gte'; did you mean 'get'?" },
     { { "--sim" }, "a command is required" },
     { { "run", "--sim" }, "which script?" },

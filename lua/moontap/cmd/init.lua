@@ -6,6 +6,7 @@ local command = require "moontap.cmd.command"
 local operands = require "moontap.cmd.operands"
 local options = require "moontap.cmd.options"
 local outcome = require "moontap.cmd.outcome"
+local sys = require "moontap.native.sys"
 
 local HELP <const> = { ["-h"] = true, ["--help"] = true }
 local VERSION <const> = { ["--version"] = true }
@@ -31,6 +32,9 @@ local function find_command(argv)
     return word, table.move(argv, at + 1, #argv, at, rest)
   end
   if is_script(word) then return "run", argv end
+  if sys.stat(word) then
+    return nil, ("unknown command '%s'; to run the file: moontap run %s"):format(word, word)
+  end
   return nil, command.unknown(word)
 end
 
