@@ -7,7 +7,8 @@ local native = require "moontap.native.task"
 
 local function start(fns, what)
   if type(fns) ~= "table" then
-    error(("bad argument #1 to '%s' (list of functions expected, got %s)"):format(what, type(fns)), 3)
+    error(("bad argument #1 to '%s' (list of functions expected, got %s)"):format(
+      what, type(fns)), 3)
   end
   for i, fn in ipairs(fns) do
     if type(fn) ~= "function" then

@@ -3,7 +3,8 @@
 local lfs = require "lfs"
 
 local function program()
-  local path = assert(io.popen("readlink /proc/" .. (io.open("/proc/self/stat"):read("n")) .. "/exe"))
+  local pid = io.open("/proc/self/stat"):read("n")
+  local path = assert(io.popen("readlink /proc/" .. pid .. "/exe"))
   return path:read("l")
 end
 
@@ -43,7 +44,8 @@ teardown(function() os.execute("rm -rf " .. dir) end)
 
 describe("a script", function()
   it("gets its arguments in arg and ...", function()
-    local output, status = run("print(arg[0], arg[1], select('#', ...), ...)", "one 'two words' --json")
+    local output, status = run("print(arg[0], arg[1], select('#', ...), ...)",
+      "one 'two words' --json")
     assert.equal("script.lua\tone\t3\tone\ttwo words\t--json\n", output)
     assert.equal(0, status)
   end)
@@ -193,7 +195,8 @@ END
 
   it("given twice leaves at once", function()
     local output = sh([[
-echo 'table.sort({1,2,3}, function() while true do pcall(function() while true do end end) end end)' > stuck.lua
+echo 'local function stuck() while true do pcall(function() while true do end end) end end
+table.sort({1,2,3}, stuck)' > stuck.lua
 ]] .. moontap_bin .. [[ run stuck.lua & p=$!; sleep 0.3; kill -INT $p; sleep 0.2; kill -INT $p
 wait $p; echo left $?]])
     assert.matches("left 4", output)
@@ -205,7 +208,9 @@ cat > two.lua <<'END'
 moontap.spawn({ name = "other" }, function() moontap.sleep(60) end)
 moontap.sleep(60)
 END
-]] .. moontap_bin .. [[ run two.lua & p=$!; sleep 0.3; kill -USR1 $p; sleep 0.3; kill -INT $p; wait $p]])
-    assert.matches("task 1: waiting at two.lua:2\ntask 2 %(other%): waiting at two.lua:1\n2 tasks", output)
+]] .. moontap_bin .. [[ run two.lua & p=$!
+sleep 0.3; kill -USR1 $p; sleep 0.3; kill -INT $p; wait $p]])
+    assert.matches(
+      "task 1: waiting at two.lua:2\ntask 2 %(other%): waiting at two.lua:1\n2 tasks", output)
   end)
 end)

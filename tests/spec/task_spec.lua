@@ -38,7 +38,8 @@ describe("spawn and join", function()
   end)
 
   it("refuses options it does not know", function()
-    assert.error_matches(function() moontap.spawn({ nme = "x" }, print) end, "unknown option \"nme\"")
+    assert.error_matches(function() moontap.spawn({ nme = "x" }, print) end,
+      "unknown option \"nme\"")
     assert.error_matches(function() moontap.spawn({ timeout = "soon" }, print) end, "duration")
     assert.error_matches(function() moontap.spawn(42) end, "function expected")
   end)
