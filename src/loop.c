@@ -1,7 +1,9 @@
 /*
  * loop: libuv, one timer heap, the ready queue and the clocks; see loop.h.
- * The heap is armed through one timerfd on CLOCK_BOOTTIME, touched only when
- * the next due time comes earlier than what is armed.
+ * What is due soon ends the poll by the poll's own time-out, which costs no
+ * call of its own but stands still while the machine sleeps. What is due later
+ * is armed through one timerfd on CLOCK_BOOTTIME, touched only when the next
+ * due time comes earlier than what is armed.
  */
 #include "loop.h"
 
@@ -15,13 +17,16 @@
 #include <uv.h>
 
 #define NOT_ARMED UINT64_MAX
+#define NEAR_MS 1000u
 #define HEAP_FIRST 64u
+#define BUSY_TURNS_MAX 8u /* turns with work before the kernel is asked again */
 
 struct loop {
     uv_loop_t uv;
     uv_async_t wake;
+    uv_timer_t near_timer;     /* at what is due within NEAR_MS */
     uv_poll_t timer_poll;
-    int timer_fd;              /* -1 until something waits in real time */
+    int timer_fd;              /* -1 until something waits for long in real time */
     uint64_t armed_ms;         /* what timer_fd is set to, or NOT_ARMED */
     struct loop_timer **heap;  /* binary heap on (due_ms, order) */
     size_t heap_len, heap_cap;
@@ -29,6 +34,7 @@ struct loop {
     struct loop_job *first, *last; /* the ready queue */
     unsigned live_watches;     /* those that count as something to wait for */
     unsigned holds;
+    unsigned busy_turns;       /* since the kernel was asked last */
     int is_virtual;
     uint64_t virtual_ms;
     int64_t virtual_start_us;  /* calendar time at virtual_base_ms */
@@ -78,6 +84,7 @@ loop_new(struct loop **out, struct fault *fault)
         mem_free(loop);
         return fault_set(fault, FAULT_IO, "start the event loop: %s", uv_strerror(err));
     }
+    (void)uv_timer_init(&loop->uv, &loop->near_timer); /* cannot fail */
     /* The wake handle stays referenced, so that a poll also sees signals when
      * nothing else is watched; whether anything is left to wait for is counted
      * by this room itself. */
@@ -92,6 +99,7 @@ loop_free(struct loop *loop)
         return;
     }
     uv_close((uv_handle_t *)&loop->wake, NULL);
+    uv_close((uv_handle_t *)&loop->near_timer, NULL);
     if (loop->timer_fd >= 0) {
         uv_close((uv_handle_t *)&loop->timer_poll, NULL);
     }
@@ -278,6 +286,12 @@ fire_timers(struct loop *loop)
 }
 
 static void
+on_near_timer(uv_timer_t *timer)
+{
+    (void)timer; /* the poll has ended, nothing else is needed */
+}
+
+static void
 on_timer_fd(uv_poll_t *poll, int status, int events)
 {
     struct loop *loop = poll->data;
@@ -306,27 +320,30 @@ open_timer_fd(struct loop *loop)
     return 0;
 }
 
-/* Makes the poll end when the next timer is due. Returns -1 when no timer
- * descriptor can be had: the caller must then not block. */
+/* Makes the poll end when the next timer is due, which it is not yet. Returns
+ * -1 when no timer descriptor can be had: the caller must then not block. */
 static int
-arm_timer(struct loop *loop)
+arm_timer(struct loop *loop, uint64_t now)
 {
     struct itimerspec spec;
     uint64_t due;
 
+    (void)uv_timer_stop(&loop->near_timer);
     if (loop->heap_len == 0 || loop->heap[0]->due_ms >= loop->armed_ms) {
         return 0;
+    }
+    due = loop->heap[0]->due_ms;
+    if (due - now <= NEAR_MS) {
+        uv_update_time(&loop->uv);
+        /* repeats, because libuv runs timers before it polls too */
+        return uv_timer_start(&loop->near_timer, on_near_timer, due - now, 1);
     }
     if (loop->timer_fd < 0 && open_timer_fd(loop) != 0) {
         return -1;
     }
-    due = loop->heap[0]->due_ms;
     memset(&spec, 0, sizeof spec);
     spec.it_value.tv_sec = (time_t)(due / 1000u);
     spec.it_value.tv_nsec = (long)(due % 1000u) * 1000000L;
-    if (due == 0) {
-        spec.it_value.tv_nsec = 1; /* zero would disarm it */
-    }
     if (timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL) != 0) {
         return -1;
     }
@@ -550,6 +567,8 @@ wait_for_event(struct loop *loop)
 static void
 wait_turn(struct loop *loop)
 {
+    uint64_t now;
+
     if (loop->is_virtual) {
         if (loop->holds > 0 || loop->heap_len == 0) {
             wait_for_event(loop);
@@ -562,11 +581,12 @@ wait_turn(struct loop *loop)
         }
         return;
     }
-    if (loop->heap_len > 0 && loop->heap[0]->due_ms <= loop_boot_ms(loop)) {
+    now = loop->heap_len > 0 ? loop_boot_ms(loop) : 0;
+    if (loop->heap_len > 0 && loop->heap[0]->due_ms <= now) {
         (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
         return;
     }
-    if (arm_timer(loop) == 0) {
+    if (arm_timer(loop, now) == 0) {
         wait_for_event(loop);
     } else {
         (void)usleep(1000); /* out of descriptors: poll by hand */
@@ -581,10 +601,12 @@ loop_run(struct loop *loop, int (*done)(void *arg), void *arg)
         if (!has_future(loop)) {
             return 0;
         }
-        if (loop->first != NULL) {
-            (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
-        } else {
+        if (loop->first == NULL) {
+            loop->busy_turns = 0;
             wait_turn(loop);
+        } else if (++loop->busy_turns >= BUSY_TURNS_MAX) {
+            loop->busy_turns = 0;
+            (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
         }
         fire_timers(loop);
         run_jobs(loop);
