@@ -1,7 +1,7 @@
 /*
  * answer_server: answers every request on loopback with the same 600-byte
- * envelope, as cheaply as it can, over plain HTTP or TLS. It is the other end
- * of the benchmarks of creates, so it checks nothing.
+ * envelope, laid out as the API's documentation prints it, over plain HTTP or
+ * TLS. It is the other end of the benchmarks of creates, so it checks nothing.
  *
  * usage: answer_server PORT-FILE [--tls CERT KEY] [--close]
  * Writes its port to PORT-FILE and serves until its standard input ends.
@@ -27,17 +27,30 @@
 #define LITERAL_LEN(s) (sizeof(s) - 1)
 
 static const char body[] =
-    "{\"success\":true,\"errors\":[],\"messages\":[],\"result\":{"
-    "\"id\":\"6d1f0aac13cd40e3900d29f5dd0e8a2b\",\"type\":\"simple\","
-    "\"system\":\"magic-transit\",\"status\":\"pending\","
-    "\"submitted\":\"2026-11-22T18:22:01.123456Z\","
-    "\"offset_time\":\"2026-11-22T18:22:01.123456Z\",\"time_limit\":300,"
-    "\"packet_limit\":10000,\"packets_remaining\":10000,\"byte_limit\":null,"
-    "\"filter_v1\":{\"source_address\":\"192.0.2.7\",\"source_port\":40123,"
-    "\"destination_address\":\"192.0.2.10\",\"destination_port\":53,"
-    "\"protocol\":17},\"colo_name\":\"ord\",\"error_message\":\"\","
-    "\"packets_captured\":0,\"stop_requested\":null},"
-    "\"result_info\":{\"count\":1,\"page\":1,\"per_page\":50,\"total_count\":1}}";
+    "{\n"
+    "  \"success\": true,\n"
+    "  \"errors\": [],\n"
+    "  \"messages\": [],\n"
+    "  \"result\": {\n"
+    "    \"id\": \"6d1f0aac13cd40e3900d29f5dd0e8a2b\",\n"
+    "    \"type\": \"simple\",\n"
+    "    \"system\": \"magic-transit\",\n"
+    "    \"status\": \"pending\",\n"
+    "    \"submitted\": \"2026-11-22T18:22:01.123456Z\",\n"
+    "    \"offset_time\": \"2026-11-22T18:22:01.123321Z\",\n"
+    "    \"time_limit\": 300,\n"
+    "    \"packet_limit\": 10000,\n"
+    "    \"packets_captured\": 103,\n"
+    "    \"packets_remaining\": 10000,\n"
+    "    \"filter_v1\": {\n"
+    "      \"source_address\": \"198.51.100.172\",\n"
+    "      \"source_port\": 40123,\n"
+    "      \"destination_address\": \"203.0.113.110\",\n"
+    "      \"destination_port\": 53,\n"
+    "      \"protocol\": 17\n"
+    "    }\n"
+    "  }\n"
+    "}\n";
 _Static_assert(LITERAL_LEN(body) == BODY_LEN, "the answer is 600 bytes long");
 
 struct connection {
@@ -66,9 +79,13 @@ static void
 make_answer(struct server *server)
 {
     int n = snprintf(server->answer, sizeof server->answer,
-                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                     "Content-Length: %d\r\nCF-Ray: 8e6a1b2c3d4e5f60-ORD\r\n%s\r\n%s",
-                     BODY_LEN, server->close_after ? "Connection: close\r\n" : "", body);
+                     "HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 18:22:01 GMT\r\n"
+                     "Content-Type: application/json\r\nContent-Length: %d\r\n"
+                     "Connection: %s\r\nCF-Ray: 8e6a1b2c3d4e5f60-ORD\r\n"
+                     "Ratelimit: \"default\";r=1199;t=299\r\n"
+                     "Ratelimit-Policy: \"burst\";q=1200;w=300\r\n"
+                     "Server: cloudflare\r\n\r\n%s",
+                     BODY_LEN, server->close_after ? "close" : "keep-alive", body);
 
     server->answer_len = (size_t)n;
 }
