@@ -102,7 +102,9 @@ duration_from_seconds(double seconds, uint64_t *ms)
     if (!(seconds >= 0) || seconds > (double)DURATION_MAX_MS / 1000) {
         return -1;
     }
-    *ms = (uint64_t)llround(seconds * 1000);
+    /* Up, so that no wait ends early and a short one still lets time pass; the
+     * little less keeps 0.3 s, which is a bit more than 0.3, at 300 ms. */
+    *ms = (uint64_t)fmax(0, ceil(seconds * 1000 - 1e-6));
     return 0;
 }
 

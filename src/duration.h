@@ -18,7 +18,8 @@
  */
 int duration_parse(const char *text, size_t len, uint64_t *ms);
 
-/* As above for a number of SECONDS; -1 when negative, NaN or too long. */
+/* As above for a number of SECONDS, rounded up; -1 when negative, NaN or too
+ * long. */
 int duration_from_seconds(double seconds, uint64_t *ms);
 
 /* Writes MS the short way ("1h30m", "2.5s"); returns OUT. */

@@ -5,9 +5,11 @@
  */
 #include "host/host.h"
 
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct command_line {
     struct host *host;
@@ -66,6 +68,21 @@ prepare(lua_State *L)
     return lua_gettop(L);
 }
 
+/* Descriptors 0 to 2 are taken, be it by /dev/null: else one that the program
+ * opens for itself would be written to as standard output. */
+static void
+keep_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDONLY); /* writing to it fails, and is said */
+    } while (fd >= 0 && fd <= 2);
+    if (fd > 2) {
+        (void)close(fd);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -74,6 +91,7 @@ main(int argc, char **argv)
     struct fault fault;
     int status = HOST_EXIT_FAILED;
 
+    keep_standard_descriptors();
     if (host_open(&host, &fault) != FAULT_OK
         || host_catch_signals(&host, &fault) != FAULT_OK) {
         (void)fprintf(stderr, "moontap: %s\n", fault.msg);

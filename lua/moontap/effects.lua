@@ -17,7 +17,15 @@ local function rebuild(name)
   native.table[name] = fn
 end
 
+-- Where effects come from whose module was not needed so far.
+local homes = {
+  file = "moontap.hostlibs", http = "moontap.http", pcaps = "pcaps", process = "moontap.hostlibs",
+  random = "moontap.random", randomseed = "moontap.hostlibs", time = "moontap.clock",
+}
+
 local function implementation(name)
+  local home = native.table[name] == nil and homes[tostring(name):match "^%a+"]
+  if home then require(home) end
   if implementations[name] == nil then implementations[name] = native.table[name] end
   return implementations[name]
 end

@@ -145,8 +145,9 @@ function M.metatable(client, rays)
     options = check_wait_options(options)
     options.progress = options.progress or progress.default()
     local over <close> = at_the_end(cap, options.progress) -- luacheck: ignore over
-    local result, err = wait(cap, client, options)
-    return result, err
+    local done, err = wait(cap, client, options)
+    if not done then return nil, err end
+    return done
   end
 
   --- Asks the API how the capture stands and takes it over into this object.

@@ -125,7 +125,9 @@ end
 local function give_up(op, err, subject, attempts)
   err.attempts = attempts
   err.retryable = is_retryable(op, err, subject)
-  if POSTS[op] and is_ambiguous(err) then
+  if op == "create" and err.kind == "api" and is_refused_for_now(op, err, subject) then
+    err.kind = "quota" -- the account's slot did not get free in time
+  elseif POSTS[op] and is_ambiguous(err) then
     err.cause = err.kind
     err.kind = "unknown_outcome"
     err.message = ("outcome unknown, not sent again: %s%s"):format(err.message,

@@ -3,7 +3,6 @@
 
 local config = require "moontap.config"
 local errors = require "moontap.errors"
-local native = require "moontap.native.pcaps"
 local sys = require "moontap.native.sys"
 
 local M = {}
@@ -34,6 +33,7 @@ end
 function M.place(client, id)
   local root, err = M.directory()
   if not root then return nil, err end
+  local native = require "moontap.native.pcaps" -- here: a lock alone needs no libcurl
   local dir = ("%s/captures/%s"):format(root, native.encode(client.account_id))
   local ok, why = sys.mkdir_p(dir, tonumber("700", 8))
   if not ok then return nil, why end

@@ -422,8 +422,8 @@ pcaps_client_authorize(lua_State *L)
     }
     if (account == NULL) {
         return refuse(L, "credentials",
-                      "no account: set CLOUDFLARE_ACCOUNT_ID or pass account_id to "
-                      "pcaps.client. --sim needs none");
+                      "no account: set CLOUDFLARE_ACCOUNT_ID, give --account-id, or pass "
+                      "account_id to pcaps.client. --sim needs none");
     }
     problem = account_problem(account, &problems);
     if (problem != NULL) {

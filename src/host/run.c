@@ -7,6 +7,7 @@
 #include "buf.h"
 
 #include <lauxlib.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -268,6 +269,15 @@ report_task(void *arg, const char *message)
     (void)fprintf(stderr, "moontap: %s\n", message);
 }
 
+/* Has whoever read standard output left? That is how `| head` ends. */
+static int
+is_reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 int
 host_run(struct host *host, int nargs)
 {
@@ -281,7 +291,7 @@ host_run(struct host *host, int nargs)
         return HOST_EXIT_FAILED;
     }
     status = host->exiting ? host->exit_status : outcome(host);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !is_reader_gone()) {
         (void)fputs("moontap: cannot write to standard output\n", stderr);
         status = status == 0 ? HOST_EXIT_FAILED : status;
     }

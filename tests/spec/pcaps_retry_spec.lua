@@ -146,6 +146,14 @@ describe("a create", function()
     assert(server.client.create(api.SIMPLE))
   end)
 
+  it("is an error of kind quota when the slot does not get free in time", function()
+    local server = api.start { api.fail(429, 1009, "one a minute") }
+    local _, err = server.client.create(api.SIMPLE, { max_retries = 1 })
+    assert.equal("quota", err.kind)
+    assert.equal(429, err.status)
+    assert.is_true(err.retryable)
+  end)
+
   it("keeps a relative offset_time fixed over a pause", function()
     local server = api.start {
       api.fail(429, 1009, "one a minute", { ["retry-after"] = "45" }), api.capture() }

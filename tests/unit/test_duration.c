@@ -64,6 +64,10 @@ test_duration_from_seconds(void **state)
     assert_int_equal(ms, 0);
     assert_int_equal(duration_from_seconds(0.0015, &ms), 0);
     assert_int_equal(ms, 2);
+    assert_int_equal(duration_from_seconds(0.0001, &ms), 0);
+    assert_int_equal(ms, 1); /* else a short sleep would let no time pass */
+    assert_int_equal(duration_from_seconds(0.3, &ms), 0);
+    assert_int_equal(ms, 300);
 }
 
 static void
