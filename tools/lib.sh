@@ -46,7 +46,9 @@ step() {
     return "$status"
 }
 
-# show LOG [LINES]: the end of LOG, set off from what is around it.
+# show LOG [LINES]: the end of LOG without what went well, set off from what is
+# around it.
 show() {
-    tail -n "${2:-60}" "$1" | sed 's/^/  | /'
+    grep -vE '^\[[0-9]+/[0-9]+\]|^ *[0-9]+/[0-9]+ Test +#.*Passed|^ *Start +[0-9]+:' "$1" |
+        tail -n "${2:-60}" | sed 's/^/  | /'
 }

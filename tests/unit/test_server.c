@@ -338,7 +338,7 @@ test_server_answers_pipelined_requests(void **state)
     listen_to(&c, NULL);
     assert_int_equal(rig->requests, 5);
     for (i = 1, at = buf_cstr(&c.in); i <= 5; i++) {
-        char wanted[16];
+        char wanted[24];
 
         (void)snprintf(wanted, sizeof wanted, "\r\n\r\n/%d", i);
         at = strstr(at, wanted);
