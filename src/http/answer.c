@@ -56,6 +56,7 @@ _Static_assert(HTTP_HEADERS_MAX == 65536u, "the message above names the bound");
 int
 answer_head_line(struct http_exchange *ex, const char *line, size_t len)
 {
+    size_t whole = len;
     enum fault_code code;
 
     while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n')) {
@@ -77,11 +78,19 @@ answer_head_line(struct http_exchange *ex, const char *line, size_t len)
     if ((line[0] == ' ' || line[0] == '\t') && ex->head.len > 0) {
         ex->head.data[ex->head.len - 1] = ' '; /* continues the line before */
     }
-    code = buf_append(&ex->head, line, len);
-    if (code == FAULT_OK) {
-        code = buf_append(&ex->head, "\n", 1);
+    if (whole > len) {
+        code = buf_append(&ex->head, line, len + 1);
+    } else {
+        code = buf_append(&ex->head, line, len);
+        if (code == FAULT_OK) {
+            code = buf_append(&ex->head, "\n", 1);
+        }
     }
-    return code == FAULT_OK ? 0 : head_failed(ex, code);
+    if (code != FAULT_OK) {
+        return head_failed(ex, code);
+    }
+    ex->head.data[ex->head.len - 1] = '\n';
+    return 0;
 }
 
 static int

@@ -9,6 +9,7 @@
 
 #define DEFAULT_AGENT "moontap"
 #define TEXT_MAX 32u
+#define SPARE_MAX 8192u /* bytes of a buffer kept for the next answer */
 
 static void on_deadline(void *arg);
 static void on_settle(void *arg);
@@ -75,6 +76,8 @@ http_free(struct http *http)
     loop_unpost(http->loop, &http->settle_job);
     transfers_free(http->transfers);
     inproc_free_routes(http);
+    buf_fini(&http->spare_head);
+    buf_fini(&http->spare_body);
     mem_free(http->user_agent);
     mem_free(http->cacert);
     mem_free(http);
@@ -266,6 +269,29 @@ on_deadline(void *arg)
     http_settle(http);
 }
 
+/* Memory for the next answer -------------------------------------------------
+ * Answers of one kind are of one size, and a buffer grows in steps. */
+
+static void
+take_spare(struct buf *buf, struct buf *spare)
+{
+    size_t max = buf->max;
+
+    *buf = *spare;
+    buf->max = max;
+    buf_init(spare, 0);
+}
+
+static void
+keep_spare(struct buf *buf, struct buf *spare)
+{
+    if (spare->data == NULL && buf->cap <= SPARE_MAX) {
+        buf_reset(buf);
+        *spare = *buf;
+        buf_init(buf, 0);
+    }
+}
+
 /* Starting ----------------------------------------------------------------- */
 
 /* Chooses the transport for the exchange's URL and puts it in line. */
@@ -385,6 +411,8 @@ http_start(struct http *http, const struct http_request *request, http_done_fn d
     ex->done = done;
     ex->arg = arg;
     ex->started_ms = http->now_ms = loop_boot_ms(http->loop);
+    take_spare(&ex->head, &http->spare_head);
+    take_spare(&ex->body_buf, &http->spare_body);
     code = dispatch(ex, fault);
     if (code != FAULT_OK) {
         request_free(ex);
@@ -450,5 +478,7 @@ http_exchange_free(struct http_exchange *ex)
     if (ex->held) {
         loop_release(http->loop);
     }
+    keep_spare(&ex->head, &http->spare_head);
+    keep_spare(&ex->body_buf, &http->spare_body);
     request_free(ex);
 }

@@ -62,8 +62,9 @@ struct http_exchange {
     uint64_t body_max;
     int sink_fd;
     unsigned redirects_left, redirects_max;
-    struct curl_slist extra[3];     /* for libcurl alone: see add_extras */
-    unsigned extra_count;
+    struct curl_slist quiet[2];     /* switch off headers libcurl would add */
+    unsigned quiet_count;
+    int takes_gzip;                 /* a compressed answer is asked for */
 
     /* where it stands */
     uint64_t started_ms;
@@ -95,6 +96,7 @@ struct http {
     struct loop_job settle_job;
     struct transfers *transfers; /* NULL until a request needs a socket */
     struct inproc_route *routes;
+    struct buf spare_head, spare_body; /* memory for the next answer */
 };
 
 /* request.c --------------------------------------------------------------- */

@@ -320,23 +320,20 @@ fill_in(struct http_exchange *ex, const struct http_request *request)
                                 ? (size_t)ex->body_max : HTTP_BODY_MAX);
 }
 
-/* What libcurl adds by itself unless it is named: switched off, or said in the
- * cheaper way. */
+/* libcurl adds these by itself unless they are named. */
 static void
-add_extras(struct http_exchange *ex, const struct http_request *request)
+switch_off_extras(struct http_exchange *ex, const struct http_request *request)
 {
-    static char gzip[] = "Accept-Encoding: gzip", no_type[] = "Content-Type:",
-                no_expect[] = "Expect:";
+    static char no_type[] = "Content-Type:", no_expect[] = "Expect:";
 
-    if (!names_header(request, "Accept-Encoding")) {
-        ex->extra[ex->extra_count++].data = gzip;
-    }
     if (request_has_body(ex) && !names_header(request, "Content-Type")) {
-        ex->extra[ex->extra_count++].data = no_type;
+        ex->quiet[ex->quiet_count++].data = no_type;
     }
     if (ex->body_len >= EXPECT_FROM) {
-        ex->extra[ex->extra_count++].data = no_expect;
+        ex->quiet[ex->quiet_count++].data = no_expect;
     }
+    /* What is sent gets a short answer; what is asked for may get a long one. */
+    ex->takes_gzip = !request_has_body(ex) || names_header(request, "Accept-Encoding");
 }
 
 enum fault_code
@@ -389,7 +386,7 @@ request_copy(const struct http_request *request, const char *ua,
                      request->headers[i].name, request->headers[i].value);
     }
     fill_in(ex, request);
-    add_extras(ex, request);
+    switch_off_extras(ex, request);
     *out = ex;
     return FAULT_OK;
 }
@@ -410,9 +407,9 @@ request_link(struct http_exchange *ex)
     struct curl_slist *first = NULL;
     size_t i;
 
-    for (i = ex->extra_count; i > 0; i--) {
-        ex->extra[i - 1].next = first;
-        first = &ex->extra[i - 1];
+    for (i = ex->quiet_count; i > 0; i--) {
+        ex->quiet[i - 1].next = first;
+        first = &ex->quiet[i - 1];
     }
     for (i = ex->header_count; i > 0; i--) {
         ex->headers[i - 1].node.next = first;

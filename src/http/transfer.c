@@ -20,6 +20,7 @@
 #define PLAIN_BUFFER (16L * 1024L)
 #define TARGET_KEPT 256u
 #define CONNECT_SLACK_MS 1000L     /* our own deadline comes first */
+#define CONNECT_DEFAULT_MS 300000u /* libcurl's own bound */
 
 enum shape { SHAPE_NONE, SHAPE_GET, SHAPE_HEAD, SHAPE_POST };
 
@@ -35,7 +36,9 @@ struct transfer {
     enum shape shape;
     char method[HTTP_METHOD_MAX];
     long connect_timeout_ms;
+    int warm; /* its last exchange left a connection behind */
     long buffer_size;
+    int takes_gzip;
     unsigned generation;
     char error[CURL_ERROR_SIZE];
 };
@@ -58,6 +61,8 @@ struct transfers {
     int running;             /* of them, as libcurl said last */
     int recheck;             /* its count may be stale */
     int no_proxy;            /* no proxy variable is set */
+    struct roots roots;      /* as of roots_generation; borrows http's strings */
+    unsigned roots_generation;
 };
 
 /* Callbacks of libcurl ----------------------------------------------------- */
@@ -405,7 +410,6 @@ set_up_handle(struct transfer *t)
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    SET(CURLOPT_ACCEPT_ENCODING, "gzip");
     SET(CURLOPT_SHARE, t->owner->share);
     SET(CURLOPT_HEADERFUNCTION, on_head);
     SET(CURLOPT_HEADERDATA, t);
@@ -494,13 +498,47 @@ set_url(struct transfer *t, struct http_exchange *ex)
     return code;
 }
 
+/*
+ * The time libcurl may take to connect: it shares it out among a name's
+ * addresses. 0, its default of five minutes and no timer of libcurl's, where a
+ * connection is likely to be there already.
+ */
+static long
+connect_time(const struct transfer *t, const struct http_exchange *ex)
+{
+    return t->warm && t->url == ex->parsed && ex->connect_timeout_ms < CONNECT_DEFAULT_MS
+               ? 0 : (long)ex->connect_timeout_ms + CONNECT_SLACK_MS;
+}
+
+static int
+is_tls(const struct http_exchange *ex)
+{
+    return (ex->url[4] | 0x20) == 's';
+}
+
+static CURLcode
+set_roots(struct transfer *t)
+{
+    struct transfers *ts = t->owner;
+    unsigned generation = ts->http->generation;
+    CURLcode code;
+
+    if (ts->roots_generation != generation) {
+        roots_find(&ts->roots, ts->http->cacert);
+        ts->roots_generation = generation;
+    }
+    code = roots_apply(&ts->roots, t->easy);
+    t->generation = code == CURLE_OK ? generation : 0;
+    return code;
+}
+
 /* Sets what the exchange needs and the handle does not have yet. */
 static CURLcode
 configure(struct transfer *t, struct http_exchange *ex)
 {
     struct http *http = t->owner->http;
     long buffer_size = ex->sink_fd >= 0 ? SINK_BUFFER : PLAIN_BUFFER;
-    long connect_ms = (long)ex->connect_timeout_ms + CONNECT_SLACK_MS;
+    long connect_ms = connect_time(t, ex);
     CURLcode code = set_url(t, ex);
 
     if (code == CURLE_OK) {
@@ -512,7 +550,6 @@ configure(struct transfer *t, struct http_exchange *ex)
     }
     SET(CURLOPT_HTTPHEADER, request_link(ex));
     if (t->connect_timeout_ms != connect_ms) {
-        /* libcurl shares it out among a name's addresses. */
         SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
         t->connect_timeout_ms = connect_ms;
     }
@@ -520,12 +557,12 @@ configure(struct transfer *t, struct http_exchange *ex)
         SET(CURLOPT_BUFFERSIZE, buffer_size);
         t->buffer_size = buffer_size;
     }
-    if (t->generation != http->generation && code == CURLE_OK) {
-        struct roots roots;
-
-        roots_find(&roots, http->cacert);
-        code = roots_apply(&roots, t->easy);
-        t->generation = code == CURLE_OK ? http->generation : 0;
+    if (t->takes_gzip != ex->takes_gzip) {
+        SET(CURLOPT_ACCEPT_ENCODING, ex->takes_gzip ? "gzip" : NULL);
+        t->takes_gzip = ex->takes_gzip;
+    }
+    if (code == CURLE_OK && t->generation != http->generation && is_tls(ex)) {
+        code = set_roots(t);
     }
     return code;
 }
@@ -605,6 +642,7 @@ transfer_abandon(struct http_exchange *ex)
 {
     struct transfers *ts = ex->transfer->owner;
 
+    ex->transfer->warm = 0;
     unbind(ts, ex->transfer);
     ts->recheck = 1;
 }
@@ -634,7 +672,7 @@ transfer_sent(const struct http_exchange *ex)
     (void)curl_easy_getinfo(ex->transfer->easy, CURLINFO_REQUEST_SIZE, &bytes);
     if (bytes <= 0) {
         /* Plain sockets say how much they took; a TLS record may be half out. */
-        return (ex->url[4] | 0x20) == 's' ? HTTP_SENT_MAYBE : HTTP_SENT_NO;
+        return is_tls(ex) ? HTTP_SENT_MAYBE : HTTP_SENT_NO;
     }
     return transfer_uploaded(ex) >= ex->body_len ? HTTP_SENT_YES : HTTP_SENT_MAYBE;
 }
@@ -714,6 +752,7 @@ transfers_collect(struct transfers *ts)
 
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
         ex = t->exchange;
+        t->warm = code == CURLE_OK;
         explain(t, code);
         ex->result.sent = transfer_sent(ex);
         unbind(ts, t);
