@@ -19,13 +19,13 @@ seconds_since() {
 # step LIMIT LOG LABEL COMMAND... : runs COMMAND with its output in LOG, at most
 # LIMIT seconds, and shows one line about it. Returns what COMMAND returned.
 step() {
-    local limit=$1 log=$2 label=$3 start=$EPOCHREALTIME status=0 pid shown=0
+    local limit=$1 log=$2 label=$3 start=$EPOCHREALTIME status=0 shown=0
     shift 3
     printf '%-42s' "$label"
     timeout --kill-after=10 "$limit" "$@" </dev/null >"$log" 2>&1 &
-    pid=$!
+    step_pid=$! # for a caller that is interrupted
     if [ -t 1 ]; then
-        while kill -0 "$pid" 2>/dev/null; do
+        while kill -0 "$step_pid" 2>/dev/null; do
             sleep 0.2
             if [ "$(( (${EPOCHREALTIME/./} - ${start/./}) / 1000000 ))" -ge 2 ]; then
                 printf '\r%-42s%s%s s%s' "$label" "$dim" "$(seconds_since "$start")" "$plain"
@@ -33,7 +33,7 @@ step() {
             fi
         done
     fi
-    wait "$pid" || status=$?
+    wait "$step_pid" || status=$?
     [ "$shown" = 0 ] || printf '\r%-42s' "$label"
     if [ "$status" = 0 ]; then
         printf '%sok%s      %s%s s%s\n' "$green" "$plain" "$dim" "$(seconds_since "$start")" "$plain"
