@@ -280,8 +280,7 @@ check_keys(lua_State *L, int arg, const char *what, const char *const *keys)
     lua_pushnil(L);
     while (lua_next(L, arg) != 0) {
         if (lua_type(L, -2) != LUA_TSTRING || !is_among(lua_tostring(L, -2), keys)) {
-            (void)luaL_error(L, "%s: unknown option '%s'", what,
-                             luaL_tolstring(L, -2, NULL));
+            (void)luaL_error(L, "%s: unknown option '%s'", what, luaL_tolstring(L, -2, NULL));
         }
         lua_pop(L, 1);
     }
@@ -298,13 +297,11 @@ read_text(lua_State *L, int arg, const char *what, const char *key)
         return NULL;
     }
     if (lua_type(L, -1) != LUA_TSTRING) {
-        (void)luaL_error(L, "%s: %s: expected a string, got a %s", what, key,
-                         luaL_typename(L, -1));
+        (void)luaL_error(L, "%s: %s: expected a string, got a %s", what, key, luaL_typename(L, -1));
     }
     text = lua_tolstring(L, -1, &len);
     if (len == 0 || strlen(text) != len) {
-        (void)luaL_error(L, "%s: %s: %s", what, key,
-                         len == 0 ? "is empty" : "holds a NUL byte");
+        (void)luaL_error(L, "%s: %s: %s", what, key, len == 0 ? "is empty" : "holds a NUL byte");
     }
     return text;
 }
@@ -327,8 +324,10 @@ read_timeout(lua_State *L, int arg, const char *key)
         bad = 1;
     }
     if (bad || (type != LUA_TNIL && (ms == 0 || ms > UINT32_MAX))) {
-        (void)luaL_error(L, "request: %s: expected a duration above zero (\"5m\", or a"
-                         " number of seconds), got %s", key, luaL_tolstring(L, -1, NULL));
+        (void)luaL_error(L,
+                         "request: %s: expected a duration above zero (\"5m\", or a"
+                         " number of seconds), got %s",
+                         key, luaL_tolstring(L, -1, NULL));
     }
     lua_pop(L, 1);
     return (uint32_t)ms;
@@ -343,12 +342,11 @@ read_integer(lua_State *L, int arg, const char *key, lua_Integer low, lua_Intege
     lua_Integer value = fallback;
 
     if (lua_getfield(L, arg, key) != LUA_TNIL) {
-        value = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer)
-                                               : (is_integer = 0);
+        value =
+            lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : (is_integer = 0);
         if (!is_integer || value < low || value > high) {
             (void)luaL_error(L, "request: %s: expected an integer %I..%I, got %s", key,
-                             (LUAI_UACINT)low, (LUAI_UACINT)high,
-                             luaL_tolstring(L, -1, NULL));
+                             (LUAI_UACINT)low, (LUAI_UACINT)high, luaL_tolstring(L, -1, NULL));
         }
     }
     lua_pop(L, 1);
@@ -361,9 +359,11 @@ static int
 is_harmless(const char *name)
 {
     static const char *const names[] = {
-        "accept", "accept-charset", "accept-encoding", "accept-language", "api-version",
-        "cache-control", "content-language", "content-type", "if-modified-since",
-        "if-none-match", "pragma", "range", "user-agent",
+        "accept",           "accept-charset", "accept-encoding",
+        "accept-language",  "api-version",    "cache-control",
+        "content-language", "content-type",   "if-modified-since",
+        "if-none-match",    "pragma",         "range",
+        "user-agent",
     };
     size_t i;
 
@@ -429,8 +429,7 @@ read_headers(lua_State *L, int arg, struct http_request *request)
         return;
     }
     if (!lua_istable(L, -1)) {
-        (void)luaL_error(L, "request: headers: expected a table, got a %s",
-                         luaL_typename(L, -1));
+        (void)luaL_error(L, "request: headers: expected a table, got a %s", luaL_typename(L, -1));
     }
     found = lua_newuserdatauv(L, HEADERS_COUNT_MAX * sizeof *found, 0);
     lua_pushnil(L);
@@ -492,8 +491,8 @@ static const char *
 read_request(lua_State *L, struct http_request *request, char *method)
 {
     static const char *const keys[] = {
-        "body", "body_max", "connect_timeout", "headers", "idle_timeout", "method",
-        "redirects", "timeout", "to_file", "url", NULL,
+        "body",      "body_max", "connect_timeout", "headers", "idle_timeout", "method",
+        "redirects", "timeout",  "to_file",         "url",     NULL,
     };
     const char *path;
     struct fault fault;
@@ -508,8 +507,7 @@ read_request(lua_State *L, struct http_request *request, char *method)
     }
     if (lua_getfield(L, ARGUMENT, "body") != LUA_TNIL) {
         if (lua_type(L, -1) != LUA_TSTRING) {
-            (void)luaL_error(L, "request: body: expected a string, got a %s",
-                             luaL_typename(L, -1));
+            (void)luaL_error(L, "request: body: expected a string, got a %s", luaL_typename(L, -1));
         }
         request->body = lua_tolstring(L, -1, &request->body_len);
     }
@@ -517,10 +515,9 @@ read_request(lua_State *L, struct http_request *request, char *method)
     request->total_timeout_ms = read_timeout(L, ARGUMENT, "timeout");
     request->connect_timeout_ms = read_timeout(L, ARGUMENT, "connect_timeout");
     request->idle_timeout_ms = read_timeout(L, ARGUMENT, "idle_timeout");
-    request->max_redirects = (unsigned)read_integer(L, ARGUMENT, "redirects", 0,
-                                                    REDIRECTS_MAX, REDIRECTS_DEFAULT);
-    request->body_max = (uint64_t)read_integer(L, ARGUMENT, "body_max", 1,
-                                               (lua_Integer)1 << 40, 0);
+    request->max_redirects =
+        (unsigned)read_integer(L, ARGUMENT, "redirects", 0, REDIRECTS_MAX, REDIRECTS_DEFAULT);
+    request->body_max = (uint64_t)read_integer(L, ARGUMENT, "body_max", 1, (lua_Integer)1 << 40, 0);
     read_headers(L, ARGUMENT, request);
     path = read_text(L, ARGUMENT, "request", "to_file");
     if (http_check(request, &fault) != FAULT_OK) {
@@ -671,7 +668,7 @@ http_check_arguments(lua_State *L)
 static int
 http_set_options(lua_State *L)
 {
-    static const char *const keys[] = { "cacert", "user_agent", NULL };
+    static const char *const keys[] = {"cacert", "user_agent", NULL};
     struct http_options options;
     struct hub *hub;
     struct fault fault;
@@ -727,8 +724,8 @@ http_set_handler(lua_State *L)
     struct wire_lua_handler *handler;
     struct http *http;
 
-    luaL_argcheck(L, strncmp(prefix, "http://", 7) == 0 || strncmp(prefix, "https://", 8) == 0,
-                  1, "expected a URL that begins with http:// or https://");
+    luaL_argcheck(L, strncmp(prefix, "http://", 7) == 0 || strncmp(prefix, "https://", 8) == 0, 1,
+                  "expected a URL that begins with http:// or https://");
     luaL_argcheck(L, prefix[strlen(prefix) - 1] != '/', 1, "must not end in '/'");
     if (!lua_isnoneornil(L, 2)) {
         luaL_checktype(L, 2, LUA_TFUNCTION);
@@ -754,11 +751,11 @@ http_set_handler(lua_State *L)
 }
 
 static const luaL_Reg funcs[] = {
-    { "check", http_check_arguments },
-    { "configure", http_set_options },
-    { "request", http_request },
-    { "set_inproc", http_set_handler },
-    { NULL, NULL },
+    {"check", http_check_arguments},
+    {"configure", http_set_options},
+    {"request", http_request},
+    {"set_inproc", http_set_handler},
+    {NULL, NULL},
 };
 
 __attribute__((visibility("default"))) int luaopen_moontap_native_http(lua_State *L);

@@ -14,8 +14,7 @@ answer_refuse(struct http_exchange *ex, enum fault_code code, const char *why)
 {
     char label[HTTP_LABEL_MAX];
 
-    (void)fault_set(&ex->result.fault, code, "%s: %s",
-                    request_label(ex, label, sizeof label), why);
+    (void)fault_set(&ex->result.fault, code, "%s: %s", request_label(ex, label, sizeof label), why);
     return -1;
 }
 
@@ -36,8 +35,8 @@ read_status(const char *line, size_t len)
     const char *p = memchr(line, ' ', len);
     size_t left = p != NULL ? len - (size_t)(p - line) : 0;
 
-    if (left < 4 || p[1] < '1' || p[1] > '9' || p[2] < '0' || p[2] > '9'
-        || p[3] < '0' || p[3] > '9') {
+    if (left < 4 || p[1] < '1' || p[1] > '9' || p[2] < '0' || p[2] > '9' || p[3] < '0'
+        || p[3] > '9') {
         return 0;
     }
     return (p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0');
@@ -46,10 +45,10 @@ read_status(const char *line, size_t len)
 static int
 head_failed(struct http_exchange *ex, enum fault_code code)
 {
-    return code == FAULT_NOMEM
-               ? answer_refuse(ex, code, "not enough memory")
-               : answer_refuse(ex, FAULT_LIMIT, "the answer's header lines are larger than"
-                                         " 65536 bytes");
+    return code == FAULT_NOMEM ? answer_refuse(ex, code, "not enough memory")
+                               : answer_refuse(ex, FAULT_LIMIT,
+                                               "the answer's header lines are larger than"
+                                               " 65536 bytes");
 }
 _Static_assert(HTTP_HEADERS_MAX == 65536u, "the message above names the bound");
 

@@ -49,8 +49,7 @@ http_new(struct loop *loop, const struct http_options *options, struct http **ou
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
     }
     http->loop = loop;
-    http->on_wire = options != NULL && options->on_wire != 0 ? options->on_wire
-                                                             : HTTP_ON_WIRE;
+    http->on_wire = options != NULL && options->on_wire != 0 ? options->on_wire : HTTP_ON_WIRE;
     code = copy_options(http, options, fault);
     if (code != FAULT_OK) {
         mem_free(http);
@@ -61,8 +60,7 @@ http_new(struct loop *loop, const struct http_options *options, struct http **ou
 }
 
 enum fault_code
-http_configure(struct http *http, const struct http_options *options,
-               struct fault *fault)
+http_configure(struct http *http, const struct http_options *options, struct fault *fault)
 {
     return copy_options(http, options, fault);
 }
@@ -86,8 +84,7 @@ http_free(struct http *http)
 /* Lists -------------------------------------------------------------------- */
 
 static void
-append(struct http_exchange **first, struct http_exchange **last,
-       struct http_exchange *ex)
+append(struct http_exchange **first, struct http_exchange **last, struct http_exchange *ex)
 {
     ex->next = NULL;
     ex->prev = *last;
@@ -100,8 +97,7 @@ append(struct http_exchange **first, struct http_exchange **last,
 }
 
 static void
-unlink_from(struct http_exchange **first, struct http_exchange **last,
-            struct http_exchange *ex)
+unlink_from(struct http_exchange **first, struct http_exchange **last, struct http_exchange *ex)
 {
     if (ex->prev != NULL) {
         ex->prev->next = ex->next;
@@ -147,8 +143,8 @@ next_deadline(const struct http_exchange *ex, const char **what, uint32_t *bound
     if (phase < total) {
         *what = ex->state == EXCHANGE_WIRE && !ex->connected ? "no connection within"
                                                              : "no byte came or went for";
-        *bound_ms = ex->state == EXCHANGE_WIRE && !ex->connected
-                        ? ex->connect_timeout_ms : ex->idle_timeout_ms;
+        *bound_ms = ex->state == EXCHANGE_WIRE && !ex->connected ? ex->connect_timeout_ms
+                                                                 : ex->idle_timeout_ms;
     }
     return earlier(phase, total);
 }
@@ -166,8 +162,7 @@ arm(struct http_exchange *ex, uint64_t now)
     if (ex->state == EXCHANGE_WIRE && !ex->connected) {
         due = earlier(due, ex->wire_ms + ex->connect_timeout_ms);
     }
-    return loop_timer_start(ex->http->loop, &ex->timer, due > now ? due - now : 1,
-                            on_deadline, ex);
+    return loop_timer_start(ex->http->loop, &ex->timer, due > now ? due - now : 1, on_deadline, ex);
 }
 
 /* Ending ------------------------------------------------------------------- */
@@ -254,8 +249,7 @@ on_deadline(void *arg)
     if (next_deadline(ex, &what, &bound_ms) <= http->now_ms && has_uploaded(ex)) {
         ex->active_ms = http->now_ms;
     }
-    if (next_deadline(ex, &what, &bound_ms) > http->now_ms
-        && arm(ex, http->now_ms) == FAULT_OK) {
+    if (next_deadline(ex, &what, &bound_ms) > http->now_ms && arm(ex, http->now_ms) == FAULT_OK) {
         return;
     }
     if (ex->state == EXCHANGE_WIRE) {
@@ -396,8 +390,8 @@ on_settle(void *arg)
 }
 
 enum fault_code
-http_start(struct http *http, const struct http_request *request, http_done_fn done,
-           void *arg, struct http_exchange **out, struct fault *fault)
+http_start(struct http *http, const struct http_request *request, http_done_fn done, void *arg,
+           struct http_exchange **out, struct fault *fault)
 {
     struct http_exchange *ex;
     enum fault_code code;

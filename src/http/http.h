@@ -27,7 +27,7 @@ struct http_exchange;
 #define HTTP_BODY_MAX (16u << 20)  /* bytes of an answer kept in memory */
 #define HTTP_FILE_MAX (4ull << 30) /* bytes of an answer streamed to a file */
 #define HTTP_HEADERS_MAX (64u << 10)
-#define HTTP_ON_WIRE 32u           /* connections; more requests queue */
+#define HTTP_ON_WIRE 32u /* connections; more requests queue */
 
 /* Did the request reach the peer? What a retry has to know. */
 enum http_sent {
@@ -46,29 +46,29 @@ struct http_options {
 /* A request. Everything is copied by http_start except BODY, which must stay
  * until the exchange is freed. */
 struct http_request {
-    const char *method;             /* token, upper case */
-    const char *url;                /* http:// or https:// */
+    const char *method; /* token, upper case */
+    const char *url;    /* http:// or https:// */
     const struct wire_header *headers;
     size_t header_count;
-    const void *body;               /* NULL: no body */
+    const void *body; /* NULL: no body */
     size_t body_len;
-    uint32_t connect_timeout_ms;    /* 0: the defaults above */
+    uint32_t connect_timeout_ms; /* 0: the defaults above */
     uint32_t total_timeout_ms;
-    uint32_t idle_timeout_ms;       /* no byte in either direction */
-    uint64_t body_max;              /* bound on the answer's body */
-    int sink_fd;                    /* answer's body goes here when >= 0 and
+    uint32_t idle_timeout_ms; /* no byte in either direction */
+    uint64_t body_max;        /* bound on the answer's body */
+    int sink_fd;              /* answer's body goes here when >= 0 and
                                        the status is 2xx; borrowed */
-    unsigned max_redirects;         /* 0: a redirect is an ordinary answer;
+    unsigned max_redirects;   /* 0: a redirect is an ordinary answer;
                                        only GET and HEAD ever follow one */
-    int secret_headers;             /* index of the first header that must not
+    int secret_headers;       /* index of the first header that must not
                                        follow to another host; header_count
                                        when there is none */
 };
 
 /* What came of it. Borrowed from the exchange until http_exchange_free. */
 struct http_result {
-    enum fault_code code;   /* FAULT_OK when a whole answer came */
-    struct fault fault;     /* why not */
+    enum fault_code code; /* FAULT_OK when a whole answer came */
+    struct fault fault;   /* why not */
     enum http_sent sent;
     int status;             /* HTTP status; 0 when none came */
     const struct buf *head; /* header lines as received, "Name: value\n" each,
@@ -81,14 +81,14 @@ struct http_result {
 
 typedef void (*http_done_fn)(void *arg);
 
-enum fault_code http_new(struct loop *loop, const struct http_options *options,
-                         struct http **out, struct fault *fault);
+enum fault_code http_new(struct loop *loop, const struct http_options *options, struct http **out,
+                         struct fault *fault);
 /* Every exchange must be freed before. */
 void http_free(struct http *http);
 /* Changes the roots and the user agent for requests started from now on
  * (fields that are NULL mean the default again; on_wire is left alone). */
-enum fault_code http_configure(struct http *http, const struct http_options *options,
-                               struct fault *fault);
+enum fault_code
+http_configure(struct http *http, const struct http_options *options, struct fault *fault);
 
 /* The version of libcurl in use, "7.88.1". */
 const char *http_library_version(void);
@@ -97,8 +97,8 @@ const char *http_library_version(void);
  * Requests to URL_PREFIX ("http://sim.internal") are answered by HANDLER
  * instead of a socket; it answers through http_inproc_reply. NULL removes it.
  */
-enum fault_code http_set_inproc(struct http *http, const char *url_prefix,
-                                wire_handler_fn handler, void *arg);
+enum fault_code
+http_set_inproc(struct http *http, const char *url_prefix, wire_handler_fn handler, void *arg);
 /* Answers an in-process request (copies). TOKEN is gone afterwards. A token
  * whose exchange was cancelled is still answered, without effect. */
 void http_inproc_reply(struct wire_token *token, const struct wire_reply *reply);
@@ -115,15 +115,14 @@ enum fault_code http_check(const struct http_request *request, struct fault *fau
  * within http_start) when it has ended. Refuses (FAULT_INVALID) header names
  * or values with control characters, and URLs that are not http or https.
  */
-enum fault_code http_start(struct http *http, const struct http_request *request,
-                           http_done_fn done, void *arg,
-                           struct http_exchange **out, struct fault *fault);
+enum fault_code http_start(struct http *http, const struct http_request *request, http_done_fn done,
+                           void *arg, struct http_exchange **out, struct fault *fault);
 /* Valid once DONE was called. */
 const struct http_result *http_result(const struct http_exchange *exchange);
 /* The value of header NAME in the last answer; NULL when absent. Copies into
  * OUT (NUL-terminated, cut to SIZE). Returns OUT or NULL. */
-const char *http_header(const struct http_exchange *exchange, const char *name,
-                        char *out, size_t size);
+const char *
+http_header(const struct http_exchange *exchange, const char *name, char *out, size_t size);
 /* Cancels the exchange if it still runs (DONE is then not called) and frees
  * it. Never blocks, not even while a name server stays silent. */
 void http_exchange_free(struct http_exchange *exchange);
@@ -136,11 +135,9 @@ struct http_file {
 
 /* Makes FILE under a temporary name beside PATH. Refuses a PATH that exists
  * and is no ordinary file. FILE may be dropped whatever came of it. */
-enum fault_code http_file_open(struct http_file *file, const char *path,
-                               struct fault *fault);
+enum fault_code http_file_open(struct http_file *file, const char *path, struct fault *fault);
 /* Syncs FILE and gives it the name PATH. */
-enum fault_code http_file_commit(struct http_file *file, const char *path,
-                                 struct fault *fault);
+enum fault_code http_file_commit(struct http_file *file, const char *path, struct fault *fault);
 /* Closes FILE and removes it if it has no name yet. Works twice, and on a FILE
  * with fd -1 and no temp. */
 void http_file_drop(struct http_file *file);

@@ -3,9 +3,9 @@
  *
  * Who does what: http.c owns exchanges, the queue and the deadlines; request.c
  * checks and copies what the caller gave; answer.c takes in heads and bodies;
- * redirect.c decides where to go next; transfer.c (libcurl), sockets.c (its
- * descriptors) and urls.c (parsed URLs) are the transport on sockets; inproc.c
- * is the one without.
+ * redirect.c decides where to go next; transfer.c and handle.c (libcurl),
+ * sockets.c (its descriptors), roots.c (whom to trust) and urls.c (parsed URLs)
+ * are the transport on sockets; inproc.c is the one without.
  */
 #ifndef MOONTAP_HTTP_INT_H
 #define MOONTAP_HTTP_INT_H
@@ -14,8 +14,8 @@
 
 #include <curl/curl.h>
 
-#define HTTP_METHOD_MAX 24u  /* bytes of a method with its NUL */
-#define HTTP_LABEL_MAX 128u  /* bytes of "METHOD https://host:port" */
+#define HTTP_METHOD_MAX 24u /* bytes of a method with its NUL */
+#define HTTP_LABEL_MAX 128u /* bytes of "METHOD https://host:port" */
 
 struct transfers;
 struct transfer;
@@ -23,16 +23,16 @@ struct url_entry;
 struct inproc_route;
 
 enum exchange_state {
-    EXCHANGE_QUEUED,  /* waits for a connection */
-    EXCHANGE_WIRE,    /* bound to a libcurl handle */
-    EXCHANGE_INPROC,  /* with a handler in this process */
-    EXCHANGE_ENDED,   /* its result stands; done() is still to be called */
-    EXCHANGE_OVER     /* done() was called */
+    EXCHANGE_QUEUED, /* waits for a connection */
+    EXCHANGE_WIRE,   /* bound to a libcurl handle */
+    EXCHANGE_INPROC, /* with a handler in this process */
+    EXCHANGE_ENDED,  /* its result stands; done() is still to be called */
+    EXCHANGE_OVER    /* done() was called */
 };
 
 /* One header of a request; name and value are parts of node.data. */
 struct request_header {
-    struct curl_slist node;  /* "Name: value", in the shape libcurl reads */
+    struct curl_slist node; /* "Name: value", in the shape libcurl reads */
     size_t name_len;
     const char *value;
 };
@@ -54,7 +54,7 @@ struct http_exchange {
     char *moved_url;                /* heap: where a redirect led */
     struct request_header *headers; /* in the block, linked */
     size_t header_count;
-    size_t secret_from;             /* index of the first secret header */
+    size_t secret_from; /* index of the first secret header */
     const void *body;
     size_t body_len;
     int idempotent; /* may be sent twice without harm (RFC 9110, 9.2.2) */
@@ -62,35 +62,35 @@ struct http_exchange {
     uint64_t body_max;
     int sink_fd;
     unsigned redirects_left, redirects_max;
-    struct curl_slist quiet[2];     /* switch off headers libcurl would add */
+    struct curl_slist quiet[2]; /* switch off headers libcurl would add */
     unsigned quiet_count;
-    int takes_gzip;                 /* a compressed answer is asked for */
+    int takes_gzip; /* a compressed answer is asked for */
 
     /* where it stands */
     uint64_t started_ms;
-    uint64_t wire_ms;        /* when it left the queue */
-    uint64_t active_ms;      /* the last byte in either direction */
-    int connected;           /* a connection was ready to take the request */
-    int blocked_resend;      /* libcurl wanted to send it a second time */
-    uint64_t uploaded;       /* as last seen by the idle check */
+    uint64_t wire_ms;   /* when it left the queue */
+    uint64_t active_ms; /* the last byte in either direction */
+    int connected;      /* a connection was ready to take the request */
+    int blocked_resend; /* libcurl wanted to send it a second time */
+    uint64_t uploaded;  /* as last seen by the idle check */
     struct url_entry *parsed;
     struct transfer *transfer;
     struct wire_token *token;
 
     /* the answer */
     struct buf head, body_buf;
-    int in_head;             /* between a status line and the empty line */
+    int in_head; /* between a status line and the empty line */
     struct http_result result;
 
-    size_t block_size;       /* of this struct and what follows it */
+    size_t block_size; /* of this struct and what follows it */
 };
 
 struct http {
     struct loop *loop;
     char *cacert, *user_agent;
     unsigned on_wire;
-    unsigned generation;     /* of the options; handles follow it */
-    uint64_t now_ms;         /* when the loop called last */
+    unsigned generation; /* of the options; handles follow it */
+    uint64_t now_ms;     /* when the loop called last */
     struct http_exchange *queue_first, *queue_last;
     struct http_exchange *ended_first, *ended_last;
     struct loop_job settle_job;
@@ -147,8 +147,8 @@ struct urls *urls_new(void);
 void urls_free(struct urls *urls);
 /* The parsed form of the URL of LEN bytes, kept for the next request to it.
  * Each urls_get and urls_keep is undone by one urls_put. */
-enum fault_code urls_get(struct urls *urls, const char *url, size_t len,
-                         struct url_entry **out, struct fault *fault);
+enum fault_code urls_get(struct urls *urls, const char *url, size_t len, struct url_entry **out,
+                         struct fault *fault);
 void urls_keep(struct url_entry *entry);
 void urls_put(struct urls *urls, struct url_entry *entry);
 CURLU *urls_handle(const struct url_entry *entry);
@@ -179,8 +179,8 @@ void sockets_close(struct sockets *sockets, int fd);
 /* What libcurl wants of FD: a set of EPOLLIN and EPOLLOUT, 0 for nothing. */
 void sockets_want(struct sockets *sockets, int fd, unsigned want);
 /* Calls FN(ARG, fd, events) for each descriptor that is ready. */
-void sockets_ready(struct sockets *sockets,
-                   void (*fn)(void *arg, int fd, unsigned events), void *arg);
+void
+sockets_ready(struct sockets *sockets, void (*fn)(void *arg, int fd, unsigned events), void *arg);
 
 /* roots.c ----------------------------------------------------------------- */
 
@@ -197,19 +197,18 @@ CURLcode roots_apply(const struct roots *roots, CURL *easy);
 
 /* transfer.c -------------------------------------------------------------- */
 
-enum fault_code transfers_new(struct http *http, struct transfers **out,
-                              struct fault *fault);
+enum fault_code transfers_new(struct http *http, struct transfers **out, struct fault *fault);
 void transfers_free(struct transfers *transfers);
 /* The parsed form of what libcurl has to know of the exchange's URL, as the
  * exchange's `parsed`; transfers_put_url undoes it, and works without. */
-enum fault_code transfers_get_url(struct transfers *transfers,
-                                  struct http_exchange *exchange, struct fault *fault);
+enum fault_code
+transfers_get_url(struct transfers *transfers, struct http_exchange *exchange, struct fault *fault);
 void transfers_put_url(struct transfers *transfers, struct http_exchange *exchange);
 /* Is a handle free? */
 int transfers_room(const struct transfers *transfers);
 /* Binds EXCHANGE to a free handle and sends it on its way. */
-enum fault_code transfer_start(struct transfers *transfers,
-                               struct http_exchange *exchange, struct fault *fault);
+enum fault_code
+transfer_start(struct transfers *transfers, struct http_exchange *exchange, struct fault *fault);
 /* Hands every transfer that has ended to http_transfer_ended. */
 void transfers_collect(struct transfers *transfers);
 /* Has any transfer ended that was not collected? */

@@ -68,8 +68,7 @@ remove_route(struct inproc_route **link)
 }
 
 enum fault_code
-http_set_inproc(struct http *http, const char *url_prefix, wire_handler_fn handler,
-                void *arg)
+http_set_inproc(struct http *http, const char *url_prefix, wire_handler_fn handler, void *arg)
 {
     struct inproc_route **link = find_route(http, url_prefix);
     struct inproc_route *route = *link;
@@ -164,8 +163,8 @@ show(const struct http_exchange *ex)
     for (i = 0; i < ex->header_count; i++) {
         names += ex->headers[i].name_len + 1;
     }
-    size = sizeof *shown + (ex->header_count + OWN_HEADERS) * sizeof *shown->headers
-           + names + origin + 1;
+    size = sizeof *shown + (ex->header_count + OWN_HEADERS) * sizeof *shown->headers + names
+           + origin + 1;
     shown = mem_zalloc(size);
     if (shown == NULL) {
         return NULL;
@@ -263,11 +262,10 @@ take_head(struct http_exchange *ex, const struct wire_reply *reply)
         }
         buf_init(&line, HTTP_HEADERS_MAX);
         (void)buf_printf(&line, "%s: %s", h->name, h->value); /* failed says it */
-        rc = line.failed != 0
-                 ? answer_refuse(ex, (enum fault_code)line.failed,
-                                 line.failed == FAULT_NOMEM ? "not enough memory"
-                                                            : "a header is too long")
-                 : answer_head_line(ex, line.data, line.len);
+        rc = line.failed != 0 ? answer_refuse(ex, (enum fault_code)line.failed,
+                                              line.failed == FAULT_NOMEM ? "not enough memory"
+                                                                         : "a header is too long")
+                              : answer_head_line(ex, line.data, line.len);
         buf_fini(&line);
     }
     return rc == 0 ? answer_head_line(ex, "", 0) : rc;

@@ -11,8 +11,7 @@
 static int
 is_redirect(int status)
 {
-    return status == 301 || status == 302 || status == 303 || status == 307
-           || status == 308;
+    return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
 /* TARGET (maybe relative) seen from BASE, as a string to mem_free; NULL with
@@ -29,8 +28,7 @@ resolve(const char *base, const char *target, CURLUcode *code)
     }
     *code = curl_url_set(handle, CURLUPART_URL, base, CURLU_PATH_AS_IS);
     if (*code == CURLUE_OK) {
-        *code = curl_url_set(handle, CURLUPART_URL, target,
-                             CURLU_URLENCODE | CURLU_DISALLOW_USER);
+        *code = curl_url_set(handle, CURLUPART_URL, target, CURLU_URLENCODE | CURLU_DISALLOW_USER);
     }
     if (*code == CURLUE_OK) {
         *code = curl_url_set(handle, CURLUPART_FRAGMENT, NULL, 0);
@@ -61,10 +59,9 @@ part_of(CURLU *handle, CURLUPart part)
 static int
 same_origin(const char *a, const char *b)
 {
-    static const CURLUPart parts[] = { CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT };
+    static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     CURLU *left = curl_url(), *right = curl_url();
-    int same = left != NULL && right != NULL
-               && curl_url_set(left, CURLUPART_URL, a, 0) == CURLUE_OK
+    int same = left != NULL && right != NULL && curl_url_set(left, CURLUPART_URL, a, 0) == CURLUE_OK
                && curl_url_set(right, CURLUPART_URL, b, 0) == CURLUE_OK;
     size_t i;
 

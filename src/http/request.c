@@ -22,12 +22,24 @@ struct carver {
 
 /* What a byte may be part of. Every request passes here several times. */
 static const unsigned char classes[256] = {
-    ['0' ... '9'] = IN_TOKEN | IN_HOST, ['A' ... 'Z'] = IN_TOKEN | IN_HOST,
-    ['a' ... 'z'] = IN_TOKEN | IN_HOST, ['-'] = IN_TOKEN | IN_HOST,
-    ['.'] = IN_TOKEN | IN_HOST,         ['_'] = IN_TOKEN | IN_HOST,
-    ['!'] = IN_TOKEN, ['#'] = IN_TOKEN, ['$'] = IN_TOKEN, ['%'] = IN_TOKEN,
-    ['&'] = IN_TOKEN, ['*'] = IN_TOKEN, ['+'] = IN_TOKEN, ['^'] = IN_TOKEN,
-    ['`'] = IN_TOKEN, ['|'] = IN_TOKEN, ['~'] = IN_TOKEN, ['\''] = IN_TOKEN,
+    ['0' ... '9'] = IN_TOKEN | IN_HOST,
+    ['A' ... 'Z'] = IN_TOKEN | IN_HOST,
+    ['a' ... 'z'] = IN_TOKEN | IN_HOST,
+    ['-'] = IN_TOKEN | IN_HOST,
+    ['.'] = IN_TOKEN | IN_HOST,
+    ['_'] = IN_TOKEN | IN_HOST,
+    ['!'] = IN_TOKEN,
+    ['#'] = IN_TOKEN,
+    ['$'] = IN_TOKEN,
+    ['%'] = IN_TOKEN,
+    ['&'] = IN_TOKEN,
+    ['*'] = IN_TOKEN,
+    ['+'] = IN_TOKEN,
+    ['^'] = IN_TOKEN,
+    ['`'] = IN_TOKEN,
+    ['|'] = IN_TOKEN,
+    ['~'] = IN_TOKEN,
+    ['\''] = IN_TOKEN,
 };
 
 /* How many bytes from S on are of CLASS. */
@@ -59,18 +71,25 @@ has_control(const char *s)
     return 0;
 }
 
+/* Are both the same header? Most pairs differ in their first letter. */
+static int
+same_name(const char *a, const char *b)
+{
+    return ((a[0] ^ b[0]) & ~0x20) == 0 && strcasecmp(a, b) == 0;
+}
+
 /* Headers that decide where the message ends, or that belong to the hop. */
 static int
 frames_message(const char *name)
 {
     static const char *const names[] = {
-        "Connection", "Content-Length", "Expect", "Keep-Alive",
-        "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
+        "Connection", "Content-Length",    "Expect",  "Keep-Alive", "Proxy-Connection", "TE",
+        "Trailer",    "Transfer-Encoding", "Upgrade",
     };
     size_t i;
 
     for (i = 0; i < sizeof names / sizeof *names; i++) {
-        if (((name[0] ^ names[i][0]) & ~0x20) == 0 && strcasecmp(name, names[i]) == 0) {
+        if (same_name(name, names[i])) {
             return 1;
         }
     }
@@ -81,18 +100,17 @@ static enum fault_code
 check_header(const struct wire_header *header, struct fault *fault)
 {
     if (header->name == NULL || header->value == NULL || !is_token(header->name)) {
-        return fault_set(fault, FAULT_INVALID, "a header's name is empty or holds a"
+        return fault_set(fault, FAULT_INVALID,
+                         "a header's name is empty or holds a"
                          " character that no header name may hold");
     }
     if (has_control(header->value)) {
         return fault_set(fault, FAULT_INVALID,
-                         "the value of header %.60s holds a control character",
-                         header->name);
+                         "the value of header %.60s holds a control character", header->name);
     }
     if (frames_message(header->name)) {
         return fault_set(fault, FAULT_INVALID,
-                         "header %.60s cannot be set: it follows from the request",
-                         header->name);
+                         "header %.60s cannot be set: it follows from the request", header->name);
     }
     return FAULT_OK;
 }
@@ -149,13 +167,14 @@ check_url(const char *url, struct fault *fault)
     const char *p;
 
     if (url == NULL || scheme_len(url) == 0) {
-        return fault_set(fault, FAULT_INVALID,
-                         "the URL must begin with http:// or https://");
+        return fault_set(fault, FAULT_INVALID, "the URL must begin with http:// or https://");
     }
     for (p = url; *p != '\0'; p++) {
         if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f) {
-            return fault_set(fault, FAULT_INVALID, "the URL holds a character that must"
-                             " be percent-encoded, at byte %zu", (size_t)(p - url) + 1);
+            return fault_set(fault, FAULT_INVALID,
+                             "the URL holds a character that must"
+                             " be percent-encoded, at byte %zu",
+                             (size_t)(p - url) + 1);
         }
     }
     start = scheme_len(url);
@@ -164,7 +183,8 @@ check_url(const char *url, struct fault *fault)
         return fault_set(fault, FAULT_INVALID, "the URL names no host");
     }
     if (memchr(url + start, '@', end - start) != NULL) {
-        return fault_set(fault, FAULT_INVALID, "the URL holds a user name or password:"
+        return fault_set(fault, FAULT_INVALID,
+                         "the URL holds a user name or password:"
                          " send them as a header");
     }
     return is_authority(url + start, end - start)
@@ -182,17 +202,14 @@ http_check(const struct http_request *request, struct fault *fault)
         || strlen(request->method) >= HTTP_METHOD_MAX) {
         return fault_set(fault, FAULT_INVALID, "the method is not a word HTTP knows");
     }
-    if (strcasecmp(request->method, "CONNECT") == 0
-        || strcasecmp(request->method, "TRACE") == 0) {
-        return fault_set(fault, FAULT_INVALID, "method %s is not offered",
-                         request->method);
+    if (strcasecmp(request->method, "CONNECT") == 0 || strcasecmp(request->method, "TRACE") == 0) {
+        return fault_set(fault, FAULT_INVALID, "method %s is not offered", request->method);
     }
     code = check_url(request->url, fault);
     for (i = 0; code == FAULT_OK && i < request->header_count; i++) {
         code = check_header(&request->headers[i], fault);
     }
-    if (code == FAULT_OK && request->body != NULL
-        && (strcmp(request->method, "HEAD") == 0)) {
+    if (code == FAULT_OK && request->body != NULL && (strcmp(request->method, "HEAD") == 0)) {
         return fault_set(fault, FAULT_INVALID, "a HEAD request carries no body");
     }
     return code;
@@ -204,7 +221,7 @@ names_header(const struct http_request *request, const char *name)
     size_t i;
 
     for (i = 0; i < request->header_count; i++) {
-        if (strcasecmp(request->headers[i].name, name) == 0) {
+        if (same_name(request->headers[i].name, name)) {
             return 1;
         }
     }
@@ -223,8 +240,7 @@ carve(struct carver *carver, const char *text, size_t len)
 
 /* Writes "Name: value" ("Name;" is libcurl's way to say an empty value). */
 static void
-carve_header(struct carver *carver, struct request_header *out, const char *name,
-             const char *value)
+carve_header(struct carver *carver, struct request_header *out, const char *name, const char *value)
 {
     out->name_len = strlen(name);
     out->node.data = carve(carver, name, out->name_len);
@@ -244,7 +260,8 @@ target_size(const char *url)
     size_t origin = request_origin_len(url);
 
     return url[origin] == '/' && strchr(url + origin, '#') == NULL
-               ? 0 : strcspn(url + origin, "#") + sizeof "/";
+               ? 0
+               : strcspn(url + origin, "#") + sizeof "/";
 }
 
 static const char *
@@ -289,7 +306,7 @@ is_among(const char *word, const char *const *words, size_t count)
 int
 request_has_body(const struct http_exchange *ex)
 {
-    static const char *const methods[] = { "POST", "PUT", "PATCH" };
+    static const char *const methods[] = {"POST", "PUT", "PATCH"};
 
     return ex->body != NULL || is_among(ex->method, methods, 3);
 }
@@ -298,16 +315,14 @@ request_has_body(const struct http_exchange *ex)
 static void
 fill_in(struct http_exchange *ex, const struct http_request *request)
 {
-    static const char *const repeatable[] = { "GET", "HEAD", "PUT", "DELETE", "OPTIONS" };
+    static const char *const repeatable[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"};
 
     memcpy(ex->method, request->method, strlen(request->method) + 1);
     ex->idempotent = is_among(ex->method, repeatable, 5);
     ex->body = request->body;
     ex->body_len = request->body != NULL ? request->body_len : 0;
-    ex->connect_timeout_ms = or_default(request->connect_timeout_ms,
-                                        HTTP_CONNECT_TIMEOUT_MS);
-    ex->total_timeout_ms = or_default(request->total_timeout_ms,
-                                      HTTP_TOTAL_TIMEOUT_MS);
+    ex->connect_timeout_ms = or_default(request->connect_timeout_ms, HTTP_CONNECT_TIMEOUT_MS);
+    ex->total_timeout_ms = or_default(request->total_timeout_ms, HTTP_TOTAL_TIMEOUT_MS);
     ex->idle_timeout_ms = or_default(request->idle_timeout_ms, HTTP_IDLE_TIMEOUT_MS);
     ex->sink_fd = request->sink_fd;
     ex->body_max = request->body_max;
@@ -316,8 +331,8 @@ fill_in(struct http_exchange *ex, const struct http_request *request)
     }
     ex->redirects_max = ex->redirects_left = request->max_redirects;
     buf_init(&ex->head, HTTP_HEADERS_MAX);
-    buf_init(&ex->body_buf, ex->body_max < HTTP_BODY_MAX || ex->sink_fd < 0
-                                ? (size_t)ex->body_max : HTTP_BODY_MAX);
+    buf_init(&ex->body_buf, ex->body_max < HTTP_BODY_MAX || ex->sink_fd < 0 ? (size_t)ex->body_max
+                                                                            : HTTP_BODY_MAX);
 }
 
 /* libcurl adds these by itself unless they are named. */
@@ -337,8 +352,8 @@ switch_off_extras(struct http_exchange *ex, const struct http_request *request)
 }
 
 enum fault_code
-request_copy(const struct http_request *request, const char *ua,
-             struct http_exchange **out, struct fault *fault)
+request_copy(const struct http_request *request, const char *ua, struct http_exchange **out,
+             struct fault *fault)
 {
     size_t i, count, size, url_size;
     int add_ua;
@@ -360,8 +375,7 @@ request_copy(const struct http_request *request, const char *ua,
         size += header_size(request->headers[i].name, request->headers[i].value);
     }
     if (size > BLOCK_MAX) {
-        return fault_set(fault, FAULT_LIMIT,
-                         "URL and headers are longer than %u bytes", BLOCK_MAX);
+        return fault_set(fault, FAULT_LIMIT, "URL and headers are longer than %u bytes", BLOCK_MAX);
     }
     ex = mem_alloc(size);
     if (ex == NULL) {
@@ -377,13 +391,12 @@ request_copy(const struct http_request *request, const char *ua,
         carve_header(&carver, &ex->headers[ex->header_count++], "User-Agent", ua);
     }
     ex->secret_from = count;
-    if (request->secret_headers >= 0
-        && (size_t)request->secret_headers < request->header_count) {
+    if (request->secret_headers >= 0 && (size_t)request->secret_headers < request->header_count) {
         ex->secret_from = (size_t)request->secret_headers + (add_ua ? 1 : 0);
     }
     for (i = 0; i < request->header_count; i++) {
-        carve_header(&carver, &ex->headers[ex->header_count++],
-                     request->headers[i].name, request->headers[i].value);
+        carve_header(&carver, &ex->headers[ex->header_count++], request->headers[i].name,
+                     request->headers[i].value);
     }
     fill_in(ex, request);
     switch_off_extras(ex, request);
@@ -424,8 +437,7 @@ request_drop_secrets(struct http_exchange *ex)
     size_t i, kept = 0;
 
     for (i = 0; i < ex->header_count && i < ex->secret_from; i++) {
-        if (ex->headers[i].name_len != 4
-            || strncasecmp(ex->headers[i].node.data, "Host", 4) != 0) {
+        if (ex->headers[i].name_len != 4 || strncasecmp(ex->headers[i].node.data, "Host", 4) != 0) {
             ex->headers[kept++] = ex->headers[i];
         }
     }
@@ -435,7 +447,6 @@ request_drop_secrets(struct http_exchange *ex)
 const char *
 request_label(const struct http_exchange *ex, char *out, size_t size)
 {
-    (void)snprintf(out, size, "%s %.*s", ex->method,
-                   (int)request_origin_len(ex->url), ex->url);
+    (void)snprintf(out, size, "%s %.*s", ex->method, (int)request_origin_len(ex->url), ex->url);
     return out;
 }

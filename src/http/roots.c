@@ -90,10 +90,10 @@ roots_apply(const struct roots *roots, CURL *easy)
         CURLoption option;
         const char *value;
     } settings[] = {
-        { CURLOPT_CAINFO, roots->file },
-        { CURLOPT_CAPATH, roots->dir },
-        { CURLOPT_PROXY_CAINFO, roots->file },
-        { CURLOPT_PROXY_CAPATH, roots->dir },
+        {CURLOPT_CAINFO, roots->file},
+        {CURLOPT_CAPATH, roots->dir},
+        {CURLOPT_PROXY_CAINFO, roots->file},
+        {CURLOPT_PROXY_CAPATH, roots->dir},
     };
     size_t i;
     CURLcode code = CURLE_OK;

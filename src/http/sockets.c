@@ -21,8 +21,7 @@ sockets_init(struct sockets *sockets, struct fault *fault)
     memset(sockets, 0, sizeof *sockets);
     sockets->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (sockets->epoll_fd < 0) {
-        return fault_set(fault, FAULT_IO, "open an epoll descriptor: %s",
-                         strerror(errno));
+        return fault_set(fault, FAULT_IO, "open an epoll descriptor: %s", strerror(errno));
     }
     return FAULT_OK;
 }
@@ -66,8 +65,7 @@ static void
 set_events(struct sockets *sockets, int fd, struct socket_entry *entry, unsigned events)
 {
     struct epoll_event event;
-    int op = events == 0 ? EPOLL_CTL_DEL
-             : entry->have == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    int op = events == 0 ? EPOLL_CTL_DEL : entry->have == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
 
     if (entry->have == events) {
         return;
@@ -144,14 +142,12 @@ report(struct sockets *sockets, int fd, unsigned events,
 }
 
 void
-sockets_ready(struct sockets *sockets, void (*fn)(void *arg, int fd, unsigned events),
-              void *arg)
+sockets_ready(struct sockets *sockets, void (*fn)(void *arg, int fd, unsigned events), void *arg)
 {
     struct epoll_event ready[READY_MAX];
     int i, count;
 
-    if (sockets->registered == 1
-        && sockets->table[sockets->registered_xor].have == EPOLLIN) {
+    if (sockets->registered == 1 && sockets->table[sockets->registered_xor].have == EPOLLIN) {
         report(sockets, sockets->registered_xor, EPOLLIN, fn, arg);
         return;
     }

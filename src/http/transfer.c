@@ -8,7 +8,7 @@
  * the second time unless the method is idempotent. And it has timeouts of its
  * own: deadlines are http.c's.
  */
-#include "http_int.h"
+#include "transfer_int.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,114 +16,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define SINK_BUFFER (128L * 1024L) /* receive buffer of a download */
-#define PLAIN_BUFFER (16L * 1024L)
-#define TARGET_KEPT 256u
-#define CONNECT_SLACK_MS 1000L     /* our own deadline comes first */
-#define CONNECT_DEFAULT_MS 300000u /* libcurl's own bound */
-
-enum shape { SHAPE_NONE, SHAPE_GET, SHAPE_HEAD, SHAPE_POST };
-
-/* An easy handle with what it is configured for, so that only differences are
- * set: most requests differ from the last one in their body alone. */
-struct transfer {
-    struct transfers *owner;
-    CURL *easy;
-    struct http_exchange *exchange; /* NULL while it is free */
-    struct transfer *next_free;
-    struct url_entry *url;
-    char target[TARGET_KEPT]; /* as set last; "" when it was longer */
-    enum shape shape;
-    char method[HTTP_METHOD_MAX];
-    long connect_timeout_ms;
-    int warm; /* its last exchange left a connection behind */
-    long buffer_size;
-    int takes_gzip;
-    unsigned generation;
-    char error[CURL_ERROR_SIZE];
-};
-
-struct transfers {
-    struct http *http;
-    CURLM *multi;
-    CURLSH *share; /* TLS sessions */
-    struct sockets sockets;
-    struct urls *urls;
-    struct loop_watch *watch;
-    struct loop_timer timer; /* libcurl's next time-out */
-    struct loop_job timer_job; /* the same, at once */
-    long wanted_ms;          /* as libcurl said last */
-    int wanted_changed;
-    struct transfer **pool;  /* http->on_wire places */
-    unsigned pool_len;
-    struct transfer *free_first;
-    unsigned bound;          /* handles with an exchange */
-    int running;             /* of them, as libcurl said last */
-    int recheck;             /* its count may be stale */
-    int no_proxy;            /* no proxy variable is set */
-    struct roots roots;      /* as of roots_generation; borrows http's strings */
-    unsigned roots_generation;
-};
-
 /* Callbacks of libcurl ----------------------------------------------------- */
-
-static size_t
-on_head(char *data, size_t size, size_t count, void *arg)
-{
-    struct transfer *t = arg;
-
-    t->exchange->active_ms = t->owner->http->now_ms;
-    return answer_head_line(t->exchange, data, size * count) == 0 ? size * count : 0;
-}
-
-static size_t
-on_body(char *data, size_t size, size_t count, void *arg)
-{
-    struct transfer *t = arg;
-
-    t->exchange->active_ms = t->owner->http->now_ms;
-    return answer_body(t->exchange, data, size * count) == 0
-               ? size * count : CURL_WRITEFUNC_ERROR;
-}
-
-/* A connection is ready and the request is about to be written to it. */
-static int
-before_send(void *arg, char *peer, char *local, int peer_port, int local_port)
-{
-    struct transfer *t = arg;
-    struct http_exchange *ex = t->exchange;
-
-    (void)peer;
-    (void)local;
-    (void)peer_port;
-    (void)local_port;
-    if (ex->connected && !ex->idempotent) {
-        ex->blocked_resend = 1;
-        return CURL_PREREQFUNC_ABORT;
-    }
-    ex->connected = 1;
-    ex->active_ms = t->owner->http->now_ms;
-    return CURL_PREREQFUNC_OK;
-}
-
-static curl_socket_t
-on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct transfers *ts = arg;
-
-    (void)purpose;
-    return sockets_open(&ts->sockets, address->family, address->socktype,
-                        address->protocol);
-}
-
-static int
-on_close(void *arg, curl_socket_t fd)
-{
-    struct transfers *ts = arg;
-
-    sockets_close(&ts->sockets, fd);
-    return 0;
-}
 
 static int
 on_want(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
@@ -174,8 +67,7 @@ follow_wanted_time(struct transfers *ts)
         return;
     }
     if (ts->wanted_ms == 0
-        || loop_timer_start(loop, &ts->timer, (uint64_t)ts->wanted_ms, on_timer, ts)
-               != FAULT_OK) {
+        || loop_timer_start(loop, &ts->timer, (uint64_t)ts->wanted_ms, on_timer, ts) != FAULT_OK) {
         loop_post(loop, &ts->timer_job, on_timer, ts);
     }
 }
@@ -277,12 +169,10 @@ set_up_multi(struct transfers *ts)
 {
     long on_wire = (long)ts->http->on_wire;
 
-    return curl_share_setopt(ts->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION)
-               == CURLSHE_OK
+    return curl_share_setopt(ts->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK
            && curl_multi_setopt(ts->multi, CURLMOPT_SOCKETFUNCTION, on_want) == CURLM_OK
            && curl_multi_setopt(ts->multi, CURLMOPT_SOCKETDATA, ts) == CURLM_OK
-           && curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, on_wanted_time)
-                  == CURLM_OK
+           && curl_multi_setopt(ts->multi, CURLMOPT_TIMERFUNCTION, on_wanted_time) == CURLM_OK
            && curl_multi_setopt(ts->multi, CURLMOPT_TIMERDATA, ts) == CURLM_OK
            && curl_multi_setopt(ts->multi, CURLMOPT_MAXCONNECTS, on_wire) == CURLM_OK;
 }
@@ -314,8 +204,8 @@ transfers_new(struct http *http, struct transfers **out, struct fault *fault)
     }
     code = sockets_init(&ts->sockets, fault);
     if (code == FAULT_OK) {
-        code = loop_watch_new(http->loop, ts->sockets.epoll_fd, LOOP_READ, on_ready, ts,
-                              &ts->watch, fault);
+        code = loop_watch_new(http->loop, ts->sockets.epoll_fd, LOOP_READ, on_ready, ts, &ts->watch,
+                              fault);
     }
     if (code != FAULT_OK) {
         transfers_free(ts);
@@ -324,14 +214,6 @@ transfers_new(struct http *http, struct transfers **out, struct fault *fault)
     loop_watch_unref(ts->watch); /* an exchange under way holds the loop */
     *out = ts;
     return FAULT_OK;
-}
-
-static void
-free_transfer(struct transfers *ts, struct transfer *t)
-{
-    curl_easy_cleanup(t->easy);
-    urls_put(ts->urls, t->url);
-    mem_free(t);
 }
 
 void
@@ -343,7 +225,7 @@ transfers_free(struct transfers *ts)
         return;
     }
     for (i = 0; i < ts->pool_len; i++) {
-        free_transfer(ts, ts->pool[i]);
+        handle_free(ts->pool[i]);
     }
     if (ts->multi != NULL) {
         (void)curl_multi_cleanup(ts->multi); /* closes the kept connections */
@@ -388,185 +270,6 @@ transfers_put_url(struct transfers *ts, struct http_exchange *ex)
 
 /* Handles ------------------------------------------------------------------ */
 
-#define SET(option, value)                                                            \
-    do {                                                                              \
-        if (code == CURLE_OK) {                                                       \
-            code = curl_easy_setopt(t->easy, option, value);                          \
-        }                                                                             \
-    } while (0)
-
-/* What stays the same for all requests. */
-static CURLcode
-set_up_handle(struct transfer *t)
-{
-    CURLcode code = CURLE_OK;
-
-    SET(CURLOPT_PRIVATE, t);
-    SET(CURLOPT_ERRORBUFFER, t->error);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_QUICK_EXIT, 1L); /* else a cancel waits for the name server */
-    /* Over HTTP/2 this libcurl loses answers to POSTs (error 92). */
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    SET(CURLOPT_SHARE, t->owner->share);
-    SET(CURLOPT_HEADERFUNCTION, on_head);
-    SET(CURLOPT_HEADERDATA, t);
-    SET(CURLOPT_WRITEFUNCTION, on_body);
-    SET(CURLOPT_WRITEDATA, t);
-    SET(CURLOPT_PREREQFUNCTION, before_send);
-    SET(CURLOPT_PREREQDATA, t);
-    SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
-    SET(CURLOPT_OPENSOCKETDATA, t->owner);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
-    SET(CURLOPT_CLOSESOCKETDATA, t->owner);
-    if (t->owner->no_proxy) {
-        SET(CURLOPT_PROXY, ""); /* spares looking for the variables each time */
-        SET(CURLOPT_NOPROXY, "");
-    }
-    return code;
-}
-
-static enum shape
-shape_of(const struct http_exchange *ex)
-{
-    if (strcmp(ex->method, "HEAD") == 0) {
-        return SHAPE_HEAD;
-    }
-    return request_has_body(ex) ? SHAPE_POST : SHAPE_GET;
-}
-
-static CURLcode
-set_method(struct transfer *t, const struct http_exchange *ex)
-{
-    static const char *const usual[] = { NULL, "GET", "HEAD", "POST" };
-    enum shape shape = shape_of(ex);
-    CURLcode code = CURLE_OK;
-
-    if (shape == t->shape && strcmp(t->method, ex->method) == 0) {
-        return CURLE_OK;
-    }
-    if (shape == SHAPE_HEAD) {
-        SET(CURLOPT_NOBODY, 1L);
-    } else if (shape == SHAPE_POST) {
-        SET(CURLOPT_POST, 1L);
-    } else {
-        SET(CURLOPT_HTTPGET, 1L);
-    }
-    SET(CURLOPT_CUSTOMREQUEST, strcmp(ex->method, usual[shape]) == 0 ? NULL : ex->method);
-    t->shape = code == CURLE_OK ? shape : SHAPE_NONE;
-    memcpy(t->method, ex->method, sizeof t->method);
-    return code;
-}
-
-static CURLcode
-set_target(struct transfer *t, const struct http_exchange *ex)
-{
-    size_t size;
-    CURLcode code = CURLE_OK;
-
-    if (!t->owner->no_proxy || strcmp(t->target, ex->target) == 0) {
-        return CURLE_OK;
-    }
-    SET(CURLOPT_REQUEST_TARGET, ex->target);
-    size = strlen(ex->target) + 1;
-    t->target[0] = '\0';
-    if (code == CURLE_OK && size <= sizeof t->target) {
-        memcpy(t->target, ex->target, size);
-    }
-    return code;
-}
-
-static CURLcode
-set_url(struct transfer *t, struct http_exchange *ex)
-{
-    CURLcode code = set_target(t, ex);
-
-    if (t->url == ex->parsed) {
-        return code;
-    }
-    /* Without this libcurl 7.88 keeps the text of the URL before, and a retry
-     * goes there. */
-    SET(CURLOPT_URL, NULL);
-    SET(CURLOPT_CURLU, urls_handle(ex->parsed));
-    if (code == CURLE_OK) {
-        urls_put(t->owner->urls, t->url);
-        urls_keep(ex->parsed);
-        t->url = ex->parsed;
-    }
-    return code;
-}
-
-/*
- * The time libcurl may take to connect: it shares it out among a name's
- * addresses. 0, its default of five minutes and no timer of libcurl's, where a
- * connection is likely to be there already.
- */
-static long
-connect_time(const struct transfer *t, const struct http_exchange *ex)
-{
-    return t->warm && t->url == ex->parsed && ex->connect_timeout_ms < CONNECT_DEFAULT_MS
-               ? 0 : (long)ex->connect_timeout_ms + CONNECT_SLACK_MS;
-}
-
-static int
-is_tls(const struct http_exchange *ex)
-{
-    return (ex->url[4] | 0x20) == 's';
-}
-
-static CURLcode
-set_roots(struct transfer *t)
-{
-    struct transfers *ts = t->owner;
-    unsigned generation = ts->http->generation;
-    CURLcode code;
-
-    if (ts->roots_generation != generation) {
-        roots_find(&ts->roots, ts->http->cacert);
-        ts->roots_generation = generation;
-    }
-    code = roots_apply(&ts->roots, t->easy);
-    t->generation = code == CURLE_OK ? generation : 0;
-    return code;
-}
-
-/* Sets what the exchange needs and the handle does not have yet. */
-static CURLcode
-configure(struct transfer *t, struct http_exchange *ex)
-{
-    struct http *http = t->owner->http;
-    long buffer_size = ex->sink_fd >= 0 ? SINK_BUFFER : PLAIN_BUFFER;
-    long connect_ms = connect_time(t, ex);
-    CURLcode code = set_url(t, ex);
-
-    if (code == CURLE_OK) {
-        code = set_method(t, ex);
-    }
-    if (t->shape == SHAPE_POST) {
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ex->body_len);
-        SET(CURLOPT_POSTFIELDS, ex->body != NULL ? ex->body : "");
-    }
-    SET(CURLOPT_HTTPHEADER, request_link(ex));
-    if (t->connect_timeout_ms != connect_ms) {
-        SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
-        t->connect_timeout_ms = connect_ms;
-    }
-    if (t->buffer_size != buffer_size) {
-        SET(CURLOPT_BUFFERSIZE, buffer_size);
-        t->buffer_size = buffer_size;
-    }
-    if (t->takes_gzip != ex->takes_gzip) {
-        SET(CURLOPT_ACCEPT_ENCODING, ex->takes_gzip ? "gzip" : NULL);
-        t->takes_gzip = ex->takes_gzip;
-    }
-    if (code == CURLE_OK && t->generation != http->generation && is_tls(ex)) {
-        code = set_roots(t);
-    }
-    return code;
-}
-
 /* A free handle, made when all others are in use; NULL without memory. */
 static struct transfer *
 take_handle(struct transfers *ts)
@@ -577,14 +280,8 @@ take_handle(struct transfers *ts)
         ts->free_first = t->next_free;
         return t;
     }
-    t = mem_zalloc(sizeof *t);
+    t = handle_new(ts);
     if (t == NULL) {
-        return NULL;
-    }
-    t->owner = ts;
-    t->easy = curl_easy_init();
-    if (t->easy == NULL || set_up_handle(t) != CURLE_OK) {
-        free_transfer(ts, t);
         return NULL;
     }
     ts->pool[ts->pool_len++] = t;
@@ -616,7 +313,7 @@ transfer_start(struct transfers *ts, struct http_exchange *ex, struct fault *fau
     t->exchange = ex;
     t->error[0] = '\0';
     ex->connected = 0;
-    if (configure(t, ex) != CURLE_OK
+    if (handle_configure(t, ex) != CURLE_OK
         || curl_multi_add_handle(ts->multi, t->easy) != CURLM_OK) {
         put_handle(ts, t);
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
@@ -672,7 +369,7 @@ transfer_sent(const struct http_exchange *ex)
     (void)curl_easy_getinfo(ex->transfer->easy, CURLINFO_REQUEST_SIZE, &bytes);
     if (bytes <= 0) {
         /* Plain sockets say how much they took; a TLS record may be half out. */
-        return is_tls(ex) ? HTTP_SENT_MAYBE : HTTP_SENT_NO;
+        return handle_is_tls(ex) ? HTTP_SENT_MAYBE : HTTP_SENT_NO;
     }
     return transfer_uploaded(ex) >= ex->body_len ? HTTP_SENT_YES : HTTP_SENT_MAYBE;
 }
@@ -681,8 +378,7 @@ static enum fault_code
 fault_of(CURLcode code)
 {
     switch (code) {
-    case CURLE_OUT_OF_MEMORY:
-        return FAULT_NOMEM;
+    case CURLE_OUT_OF_MEMORY: return FAULT_NOMEM;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
@@ -692,19 +388,14 @@ fault_of(CURLcode code)
     case CURLE_SSL_INVALIDCERTSTATUS:
     case CURLE_SSL_ENGINE_NOTFOUND:
     case CURLE_SSL_ENGINE_SETFAILED:
-    case CURLE_USE_SSL_FAILED:
-        return FAULT_TLS;
-    case CURLE_OPERATION_TIMEDOUT:
-        return FAULT_TIMEOUT;
+    case CURLE_USE_SSL_FAILED: return FAULT_TLS;
+    case CURLE_OPERATION_TIMEDOUT: return FAULT_TIMEOUT;
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_BAD_CONTENT_ENCODING:
-    case CURLE_TOO_MANY_REDIRECTS:
-        return FAULT_PROTOCOL;
-    case CURLE_URL_MALFORMAT:
-        return FAULT_INVALID;
-    default:
-        return FAULT_NETWORK;
+    case CURLE_TOO_MANY_REDIRECTS: return FAULT_PROTOCOL;
+    case CURLE_URL_MALFORMAT: return FAULT_INVALID;
+    default: return FAULT_NETWORK;
     }
 }
 

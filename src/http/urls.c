@@ -11,7 +11,7 @@
 #define IDLE_MAX 64u /* parsed URLs kept though nobody uses them */
 
 struct url_entry {
-    struct url_entry *chain;       /* in its bucket */
+    struct url_entry *chain;         /* in its bucket */
     struct url_entry *older, *newer; /* among the idle ones, by last use */
     CURLU *handle;
     size_t len;

@@ -43,12 +43,12 @@ static atomic_int effects, connections, requests;
 /* One connection and the request it carries. */
 struct conn {
     int fd;
-    int served;          /* requests answered before this one */
-    char *data;          /* what was received */
+    int served; /* requests answered before this one */
+    char *data; /* what was received */
     size_t len;
     char method[16];
     char target[4096];
-    const char *head;    /* header lines */
+    const char *head; /* header lines */
     size_t head_len;
     const char *body;
     size_t body_len;
@@ -57,7 +57,7 @@ struct conn {
 static void
 pause_ms(long ms)
 {
-    struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+    struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
 
     (void)nanosleep(&ts, NULL);
 }
@@ -93,8 +93,8 @@ static int
 answer(struct conn *c, int status, const char *headers, const char *body, size_t len)
 {
     char head[1024];
-    int n = snprintf(head, sizeof head, "HTTP/1.1 %d Fine\r\nContent-Length: %zu\r\n%s\r\n",
-                     status, len, headers);
+    int n = snprintf(head, sizeof head, "HTTP/1.1 %d Fine\r\nContent-Length: %zu\r\n%s\r\n", status,
+                     len, headers);
 
     if (send_all(c->fd, head, (size_t)n) != 0) {
         return -1;
@@ -228,9 +228,9 @@ static int
 gzip(struct conn *c)
 {
     size_t n = (size_t)number(c, "n"), i;
-    uint32_t tail[2] = { crc_of_zeros(n), (uint32_t)n };
+    uint32_t tail[2] = {crc_of_zeros(n), (uint32_t)n};
     unsigned char *data = malloc(n / 100 + 8192);
-    struct bits bits = { data, 0, 0 };
+    struct bits bits = {data, 0, 0};
     int rc;
 
     if (data == NULL) {
@@ -253,8 +253,8 @@ gzip(struct conn *c)
         put_bits(&bits, 0xa3, 8); /* length 258: 11000101, from the top bit */
         put_bits(&bits, 0, 5);    /* distance 1 */
     }
-    put_bits(&bits, 0, 7); /* end of block */
-    put_bits(&bits, 0, 7); /* to the byte */
+    put_bits(&bits, 0, 7);              /* end of block */
+    put_bits(&bits, 0, 7);              /* to the byte */
     memcpy(bits.at, tail, sizeof tail); /* little-endian, as the machine is */
     bits.at += sizeof tail;
     rc = answer(c, 200, "Content-Encoding: gzip\r\n", (char *)data, (size_t)(bits.at - data));
@@ -293,7 +293,7 @@ chunked(struct conn *c)
 static int
 reset(struct conn *c)
 {
-    struct linger linger = { 1, 0 };
+    struct linger linger = {1, 0};
 
     atomic_fetch_add(&effects, 1);
     (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
@@ -362,12 +362,23 @@ static const struct {
     const char *path;
     int (*fn)(struct conn *c);
 } routes[] = {
-    { "/effect", effect }, { "/cut-reused", cut_reused }, { "/cut", cut },
-    { "/reset", reset },   { "/part", part },             { "/leave", leave },
-    { "/silent", silent }, { "/drip", drip },             { "/big", big },
-    { "/chunked", chunked }, { "/gzip", gzip },           { "/heads", heads },
-    { "/status", status }, { "/to", redirect },           { "/noise", noise },
-    { "/echo", echo },     { "/counts", answer_counts },
+    {"/effect", effect},
+    {"/cut-reused", cut_reused},
+    {"/cut", cut},
+    {"/reset", reset},
+    {"/part", part},
+    {"/leave", leave},
+    {"/silent", silent},
+    {"/drip", drip},
+    {"/big", big},
+    {"/chunked", chunked},
+    {"/gzip", gzip},
+    {"/heads", heads},
+    {"/status", status},
+    {"/to", redirect},
+    {"/noise", noise},
+    {"/echo", echo},
+    {"/counts", answer_counts},
 };
 
 static int
@@ -462,7 +473,7 @@ end_with_input(void *arg)
 int
 main(void)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET };
+    struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t len = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     pthread_t thread;

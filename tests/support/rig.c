@@ -43,7 +43,7 @@ rig_start_peer(struct rig *rig, const char *path)
 void
 rig_open(struct rig *rig, unsigned on_wire)
 {
-    struct http_options options = { NULL, NULL, on_wire };
+    struct http_options options = {NULL, NULL, on_wire};
     struct fault fault;
     const char *bin = getenv("MOONTAP_TEST_BIN");
     char path[4096];
@@ -102,7 +102,7 @@ has_ended(void *arg)
 void
 rig_start(struct rig *rig, const struct http_request *request, struct rig_call *call)
 {
-    struct fault fault = { FAULT_OK, 0, "" };
+    struct fault fault = {FAULT_OK, 0, ""};
 
     call->ended = 0;
     if (http_start(rig->http, request, on_done, call, &call->exchange, &fault) != FAULT_OK) {
@@ -141,8 +141,7 @@ rig_counts(struct rig *rig, int *effects, int *connections, int *requests)
     const struct http_result *result = rig_run(rig, &request, &call);
 
     assert_int_equal(result->code, FAULT_OK);
-    assert_int_equal(sscanf(buf_cstr(result->body), "%d %d %d", effects, connections,
-                            requests), 3);
+    assert_int_equal(sscanf(buf_cstr(result->body), "%d %d %d", effects, connections, requests), 3);
     rig_drop(&call);
 }
 

@@ -18,8 +18,8 @@
 struct rig {
     struct loop *loop;
     struct http *http;
-    int port;            /* of the peer */
-    int peer_in;         /* closing it ends the peer */
+    int port;    /* of the peer */
+    int peer_in; /* closing it ends the peer */
     int peer_pid;
 };
 
@@ -43,8 +43,8 @@ void rig_start(struct rig *rig, const struct http_request *request, struct rig_c
 /* Runs the loop until CALL has ended. */
 const struct http_result *rig_finish(struct rig *rig, struct rig_call *call);
 /* Starts and finishes; the result is valid until rig_drop. */
-const struct http_result *rig_run(struct rig *rig, const struct http_request *request,
-                                  struct rig_call *call);
+const struct http_result *
+rig_run(struct rig *rig, const struct http_request *request, struct rig_call *call);
 void rig_drop(struct rig_call *call);
 /* Asks the peer for "effects connections requests". */
 void rig_counts(struct rig *rig, int *effects, int *connections, int *requests);

@@ -57,7 +57,9 @@ static void
 test_http_sends_exactly_the_headers_it_was_given(void **state)
 {
     static const struct wire_header headers[] = {
-        { "Content-Type", "application/json" }, { "X-Empty", "" }, { "User-Agent", "me/1" },
+        {"Content-Type", "application/json"},
+        {"X-Empty", ""},
+        {"User-Agent", "me/1"},
     };
     struct http_request request = rig_request(&rig, "POST", "/echo");
     struct rig_call call;
@@ -87,9 +89,8 @@ test_http_sends_exactly_the_headers_it_was_given(void **state)
 static void
 test_http_methods_do_not_leak_into_the_next_request(void **state)
 {
-    static const char *const methods[] = { "POST",   "GET", "HEAD", "PUT",  "GET",
-                                           "DELETE", "PUT", "HEAD", "POST", "PATCH",
-                                           "GET",    "DELETE" };
+    static const char *const methods[] = {"POST", "GET",  "HEAD", "PUT",   "GET", "DELETE",
+                                          "PUT",  "HEAD", "POST", "PATCH", "GET", "DELETE"};
     size_t i;
 
     (void)state;
@@ -283,10 +284,9 @@ static void
 assert_refused(const struct http_request *request)
 {
     struct http_exchange *exchange;
-    struct fault fault = { FAULT_OK, 0, "" };
+    struct fault fault = {FAULT_OK, 0, ""};
 
-    assert_int_equal(http_start(rig.http, request, NULL, NULL, &exchange, &fault),
-                     FAULT_INVALID);
+    assert_int_equal(http_start(rig.http, request, NULL, NULL, &exchange, &fault), FAULT_INVALID);
     assert_null(exchange);
     assert_true(fault.msg[0] != '\0');
 }
@@ -295,18 +295,35 @@ static void
 test_http_refuses_requests_that_would_break_framing(void **state)
 {
     static const struct wire_header bad[] = {
-        { "X-A", "a\r\nX-B: b" }, { "X-A", "a\nb" },       { "X-A", "a\x7f" },
-        { "X-A", "a\tb" },        { "X A", "a" },          { "", "a" },
-        { "X-A:", "a" },          { "Content-Length", "5" }, { "transfer-encoding", "chunked" },
-        { "Connection", "close" }, { "X\r\nY", "a" },      { "Expect", "100-continue" },
+        {"X-A", "a\r\nX-B: b"},
+        {"X-A", "a\nb"},
+        {"X-A", "a\x7f"},
+        {"X-A", "a\tb"},
+        {"X A", "a"},
+        {"", "a"},
+        {"X-A:", "a"},
+        {"Content-Length", "5"},
+        {"transfer-encoding", "chunked"},
+        {"Connection", "close"},
+        {"X\r\nY", "a"},
+        {"Expect", "100-continue"},
     };
     static const char *const urls[] = {
-        "ftp://127.0.0.1/", "http://", "http:///x", "127.0.0.1/x", "http://u:p@127.0.0.1/",
-        "http://u@127.0.0.1/", "http://127.0.0.1/a b", "http://127.0.0.1/\r\nX: y",
-        "http://127.0.0.1/\xc3\xa9", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http:///x",
+        "127.0.0.1/x",
+        "http://u:p@127.0.0.1/",
+        "http://u@127.0.0.1/",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/\r\nX: y",
+        "http://127.0.0.1/\xc3\xa9",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:x/",
+        "",
         "http://evil\\@127.0.0.1/",
     };
-    static const char *const methods[] = { "", "GET /", "G\r\n", "CONNECT", "TRACE" };
+    static const char *const methods[] = {"", "GET /", "G\r\n", "CONNECT", "TRACE"};
     struct http_request request;
     size_t i;
 
@@ -532,7 +549,7 @@ chain_ended(void *arg)
 static void
 test_http_done_may_free_other_exchanges(void **state)
 {
-    static const char *const paths[] = { "/silent", "/echo" };
+    static const char *const paths[] = {"/silent", "/echo"};
     size_t i;
 
     (void)state;
@@ -543,10 +560,12 @@ test_http_done_may_free_other_exchanges(void **state)
         struct fault fault;
 
         chain.first.ended = 0;
-        assert_int_equal(http_start(rig.http, &first, free_the_other, &chain,
-                                    &chain.first.exchange, &fault), FAULT_OK);
-        assert_int_equal(http_start(rig.http, &second, must_not_end, NULL,
-                                    &chain.second.exchange, &fault), FAULT_OK);
+        assert_int_equal(
+            http_start(rig.http, &first, free_the_other, &chain, &chain.first.exchange, &fault),
+            FAULT_OK);
+        assert_int_equal(
+            http_start(rig.http, &second, must_not_end, NULL, &chain.second.exchange, &fault),
+            FAULT_OK);
         usleep(20000); /* so that both answers are there at once */
         assert_int_equal(loop_run(rig.loop, chain_ended, &chain), 1);
         rig_drop(&chain.first);
@@ -556,7 +575,7 @@ test_http_done_may_free_other_exchanges(void **state)
 static void
 test_http_asks_the_proxy_of_the_environment(void **state)
 {
-    static const char *const targets[] = { "http://far.test/echo?a", "http://far.test/echo?b" };
+    static const char *const targets[] = {"http://far.test/echo?a", "http://far.test/echo?b"};
     struct http *kept = rig.http;
     struct http_request request = rig_request(&rig, "GET", "/");
     struct fault fault;

@@ -60,7 +60,7 @@ write_resolver_file(const char *path)
 static int
 silence_name_servers(void)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(53) };
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(53)};
     char path[] = "/tmp/moontap-resolv-XXXXXX";
     int fd, rc;
 
@@ -71,8 +71,7 @@ silence_name_servers(void)
     fd = mkstemp(path);
     rc = fd < 0 || write_resolver_file(path) != 0
          || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0
-         || mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0
-         || bring_loopback_up() != 0;
+         || mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0 || bring_loopback_up() != 0;
     (void)close(fd);
     (void)unlink(path);
     if (rc != 0) {
@@ -107,15 +106,19 @@ is_done(void *arg)
 static int
 open_place(struct place *place, uint32_t timeout_ms)
 {
-    struct http_request request = { .method = "POST", .url = "http://silent.invalid-name.test/",
-                                    .sink_fd = -1, .connect_timeout_ms = timeout_ms };
+    struct http_request request = {.method = "POST",
+                                   .url = "http://silent.invalid-name.test/",
+                                   .sink_fd = -1,
+                                   .connect_timeout_ms = timeout_ms};
     struct fault fault;
 
     memset(place, 0, sizeof *place);
     return loop_new(&place->loop, &fault) == FAULT_OK
-           && http_new(place->loop, NULL, &place->http, &fault) == FAULT_OK
-           && http_start(place->http, &request, mark_done, place, &place->exchange, &fault)
-                  == FAULT_OK ? 0 : -1;
+                   && http_new(place->loop, NULL, &place->http, &fault) == FAULT_OK
+                   && http_start(place->http, &request, mark_done, place, &place->exchange, &fault)
+                          == FAULT_OK
+               ? 0
+               : -1;
 }
 
 /* In the child: cancels while the look-up is under way. */

@@ -62,12 +62,16 @@ handle(void *arg, const struct wire_request *request, struct wire_token *token)
 static void
 reset_side(struct side *s)
 {
-    static const struct wire_header headers[] = { { "Content-Type", "text/plain" },
-                                                  { "CF-Ray", "1-TST" } };
+    static const struct wire_header headers[] = {{"Content-Type", "text/plain"},
+                                                 {"CF-Ray", "1-TST"}};
 
     memset(s, 0, sizeof *s);
-    s->reply = (struct wire_reply){ .status = 200, .headers = headers, .header_count = 2,
-                                    .body = "hello", .body_len = 5, .fd = -1 };
+    s->reply = (struct wire_reply){.status = 200,
+                                   .headers = headers,
+                                   .header_count = 2,
+                                   .body = "hello",
+                                   .body_len = 5,
+                                   .fd = -1};
 }
 
 static int
@@ -98,7 +102,7 @@ tear_down(void **state)
 static struct http_request
 ask_for(const char *method, const char *url)
 {
-    struct http_request request = { .method = method, .url = url, .sink_fd = -1 };
+    struct http_request request = {.method = method, .url = url, .sink_fd = -1};
 
     return request;
 }
@@ -106,7 +110,7 @@ ask_for(const char *method, const char *url)
 static void
 test_http_inproc_shows_the_request_and_returns_the_reply(void **state)
 {
-    static const struct wire_header headers[] = { { "Authorization", "Bearer t" } };
+    static const struct wire_header headers[] = {{"Authorization", "Bearer t"}};
     struct http_request request = ask_for("POST", BASE "/a%20b?x=1#part");
     struct rig_call call;
     const struct http_result *result;
@@ -141,7 +145,10 @@ test_http_inproc_serves_whole_prefixes_only(void **state)
     static const struct {
         const char *url, *target;
     } cases[] = {
-        { BASE, "/" }, { BASE "/", "/" }, { BASE "?x", "/?x" }, { BASE "/v4/x", "/v4/x" },
+        {BASE, "/"},
+        {BASE "/", "/"},
+        {BASE "?x", "/?x"},
+        {BASE "/v4/x", "/v4/x"},
     };
     struct http_request request;
     struct rig_call call;
@@ -320,9 +327,9 @@ test_http_inproc_a_removed_handler_refuses(void **state)
 static void
 test_http_inproc_redirects_without_secrets(void **state)
 {
-    static const struct wire_header headers[] = { { "Authorization", "Bearer t" } };
-    static const struct wire_header here[] = { { "Location", "/again" } };
-    static const struct wire_header there[] = { { "Location", "http://away.internal/x" } };
+    static const struct wire_header headers[] = {{"Authorization", "Bearer t"}};
+    static const struct wire_header here[] = {{"Location", "/again"}};
+    static const struct wire_header there[] = {{"Location", "http://away.internal/x"}};
     struct http_request request = ask_for("GET", BASE "/");
     struct rig_call call;
     const struct http_result *result;
@@ -352,7 +359,7 @@ test_http_inproc_redirects_without_secrets(void **state)
 static void
 test_http_inproc_refuses_replies_that_make_no_sense(void **state)
 {
-    static const struct wire_header broken[] = { { "X-A", "a\r\nX-B: b" } };
+    static const struct wire_header broken[] = {{"X-A", "a\r\nX-B: b"}};
     struct http_request request = ask_for("GET", BASE "/");
     struct rig_call call;
 

@@ -13,9 +13,13 @@ static int ended;
 static void
 answer(void *arg, const struct wire_request *request, struct wire_token *token)
 {
-    static const struct wire_header headers[] = { { "Location", "/" } };
-    struct wire_reply reply = { .status = 302, .headers = headers, .header_count = 1,
-                                .body = "text", .body_len = 4, .fd = -1 };
+    static const struct wire_header headers[] = {{"Location", "/"}};
+    struct wire_reply reply = {.status = 302,
+                               .headers = headers,
+                               .header_count = 1,
+                               .body = "text",
+                               .body_len = 4,
+                               .fd = -1};
     int *calls = arg;
 
     (void)request;
@@ -43,13 +47,17 @@ has_ended(void *arg)
 static enum fault_code
 run_once(const char *url)
 {
-    struct http_options options = { NULL, "agent", 2 };
-    struct wire_header header = { "X-A", "b" };
-    struct http_request request = { .method = "GET", .url = url, .headers = &header,
-                                    .header_count = 1, .sink_fd = -1, .max_redirects = 3 };
+    struct http_options options = {NULL, "agent", 2};
+    struct wire_header header = {"X-A", "b"};
+    struct http_request request = {.method = "GET",
+                                   .url = url,
+                                   .headers = &header,
+                                   .header_count = 1,
+                                   .sink_fd = -1,
+                                   .max_redirects = 3};
     struct http *http = NULL;
     struct http_exchange *exchange = NULL;
-    struct fault fault = { FAULT_OK, 0, "" };
+    struct fault fault = {FAULT_OK, 0, ""};
     int calls = 0;
     enum fault_code code = http_new(loop, &options, &http, &fault);
 

@@ -124,7 +124,7 @@ test_http_once_a_cut_get_is_asked_again_where_it_was_asked(void **state)
 static void
 test_http_once_a_cut_or_reset_first_request_is_ambiguous(void **state)
 {
-    static const char *const paths[] = { "/cut", "/reset" };
+    static const char *const paths[] = {"/cut", "/reset"};
     size_t i;
 
     (void)state;

@@ -32,7 +32,9 @@ tear_down(void **state)
 }
 
 static const struct wire_header headers[] = {
-    { "Accept", "text/plain" }, { "Authorization", "Bearer hidden" }, { "X-Auth-Key", "hidden" },
+    {"Accept", "text/plain"},
+    {"Authorization", "Bearer hidden"},
+    {"X-Auth-Key", "hidden"},
 };
 
 /* A request that is sent from PATH of the peer to TARGET with STATUS. */
@@ -54,7 +56,7 @@ redirected(const char *method, int status, const char *target)
 static void
 test_http_redirect_keeps_secrets_on_the_same_host(void **state)
 {
-    static const int statuses[] = { 301, 302, 303, 307, 308 };
+    static const int statuses[] = {301, 302, 303, 307, 308};
     size_t i;
 
     (void)state;
@@ -109,7 +111,7 @@ test_http_redirect_drops_secrets_for_another_port_or_host(void **state)
 static void
 test_http_redirect_is_an_answer_to_anything_but_get_and_head(void **state)
 {
-    static const char *const methods[] = { "POST", "PUT", "DELETE", "PATCH" };
+    static const char *const methods[] = {"POST", "PUT", "DELETE", "PATCH"};
     size_t i;
 
     (void)state;
@@ -147,8 +149,9 @@ test_http_redirect_ends_a_circle(void **state)
     request.max_redirects = 5; /* an empty Location is no redirect */
     assert_int_equal(rig_run(&rig, &request, &call)->status, 302);
     rig_drop(&call);
-    request = redirected("GET", 302, "/to?status=302&url=/to?status=302&url=/to?status=302"
-                                     "&url=/to?status=302&url=/echo");
+    request = redirected("GET", 302,
+                         "/to?status=302&url=/to?status=302&url=/to?status=302"
+                         "&url=/to?status=302&url=/echo");
     result = rig_run(&rig, &request, &call);
     assert_int_equal(result->code, FAULT_PROTOCOL);
     assert_non_null(strstr(result->fault.msg, "redirected too often"));
@@ -159,7 +162,7 @@ static void
 test_http_redirect_refuses_other_protocols_and_credentials(void **state)
 {
     static const char *const targets[] = {
-        "file:///etc/passwd", "ftp://127.0.0.1/", "http://user:pass@127.0.0.1/", "http://",
+        "file:///etc/passwd",   "ftp://127.0.0.1/", "http://user:pass@127.0.0.1/", "http://",
         "gopher://127.0.0.1/x",
     };
     size_t i;

@@ -103,7 +103,7 @@ static void
 trust(const char *name)
 {
     char path[64];
-    struct http_options options = { path, NULL, 0 };
+    struct http_options options = {path, NULL, 0};
     struct fault fault;
 
     (void)snprintf(path, sizeof path, "%s/%s.pem", dir, name);
