@@ -65,12 +65,9 @@ http_configure(struct http *http, const struct http_options *options, struct fau
     return copy_options(http, options, fault);
 }
 
-void
-http_free(struct http *http)
+static void
+destroy(struct http *http)
 {
-    if (http == NULL) {
-        return;
-    }
     loop_unpost(http->loop, &http->settle_job);
     transfers_free(http->transfers);
     inproc_free_routes(http);
@@ -79,6 +76,18 @@ http_free(struct http *http)
     mem_free(http->user_agent);
     mem_free(http->cacert);
     mem_free(http);
+}
+
+void
+http_free(struct http *http)
+{
+    if (http == NULL) {
+        return;
+    }
+    http->doomed = 1;
+    if (http->live == 0) {
+        destroy(http);
+    }
 }
 
 /* Lists -------------------------------------------------------------------- */
@@ -412,6 +421,7 @@ http_start(struct http *http, const struct http_request *request, http_done_fn d
         request_free(ex);
         return code;
     }
+    http->live++;
     if (ex->state == EXCHANGE_QUEUED && http->queue_first == ex) {
         (void)fill_wire(http);
     }
@@ -475,4 +485,7 @@ http_exchange_free(struct http_exchange *ex)
     keep_spare(&ex->head, &http->spare_head);
     keep_spare(&ex->body_buf, &http->spare_body);
     request_free(ex);
+    if (--http->live == 0 && http->doomed) {
+        destroy(http);
+    }
 }

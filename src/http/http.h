@@ -83,7 +83,8 @@ typedef void (*http_done_fn)(void *arg);
 
 enum fault_code http_new(struct loop *loop, const struct http_options *options, struct http **out,
                          struct fault *fault);
-/* Every exchange must be freed before. */
+/* Exchanges that are not freed yet stay valid, and the memory goes with the last
+ * of them; the loop must not run in between. */
 void http_free(struct http *http);
 /* Changes the roots and the user agent for requests started from now on
  * (fields that are NULL mean the default again; on_wire is left alone). */

@@ -94,6 +94,8 @@ struct http {
     struct http_exchange *queue_first, *queue_last;
     struct http_exchange *ended_first, *ended_last;
     struct loop_job settle_job;
+    unsigned live;               /* exchanges not freed yet */
+    int doomed;                  /* http_free was called; the last exchange frees it */
     struct transfers *transfers; /* NULL until a request needs a socket */
     struct inproc_route *routes;
     struct buf spare_head, spare_body; /* memory for the next answer */

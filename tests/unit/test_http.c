@@ -659,6 +659,29 @@ test_http_descriptors_are_closed_and_not_inherited(void **state)
 }
 
 static void
+test_http_may_be_freed_before_its_exchanges(void **state)
+{
+    static const char *const paths[] = {"/silent", "/echo"};
+    struct http *kept = rig.http;
+    struct rig_call calls[8];
+    struct fault fault;
+    size_t i;
+
+    (void)state;
+    assert_int_equal(http_new(rig.loop, NULL, &rig.http, &fault), FAULT_OK);
+    for (i = 0; i < 8; i++) {
+        struct http_request request = rig_request(&rig, "GET", paths[i % 2]);
+
+        rig_start(&rig, &request, &calls[i]);
+    }
+    http_free(rig.http);
+    for (i = 0; i < 8; i++) {
+        rig_drop(&calls[i]);
+    }
+    rig.http = kept;
+}
+
+static void
 test_http_a_file_gets_its_name_only_when_it_is_whole(void **state)
 {
     char dir[] = "/tmp/moontap-test-XXXXXX";
@@ -721,6 +744,7 @@ main(void)
         TEST(test_http_asks_the_proxy_of_the_environment),
         TEST(test_http_sends_the_target_as_it_was_given),
         TEST(test_http_descriptors_are_closed_and_not_inherited),
+        TEST(test_http_may_be_freed_before_its_exchanges),
         TEST(test_http_a_file_gets_its_name_only_when_it_is_whole),
     };
 
