@@ -1,12 +1,11 @@
 /*
- * transfer: exchanges on sockets. Owns libcurl's multi handle, a pool of easy
- * handles that stay configured between requests, and what libcurl wants of the
- * loop. Its callbacks append to bounded buffers or set flags, nothing else.
+ * transfer: exchanges on sockets. Owns libcurl's multi handle, the pool of easy
+ * handles (handle.c sets them up), and what libcurl wants of the loop.
  *
  * Two things libcurl would do by itself are kept from it. It sends a request
- * again when a reused connection breaks before the answer: before_send refuses
- * the second time unless the method is idempotent. And it has timeouts of its
- * own: deadlines are http.c's.
+ * again when a reused connection breaks before the answer: before_send in
+ * handle.c refuses the second time unless the method is idempotent. And it has
+ * timeouts of its own: deadlines are http.c's.
  */
 #include "transfer_int.h"
 
@@ -224,7 +223,7 @@ transfers_free(struct transfers *ts)
     if (ts == NULL) {
         return;
     }
-    for (i = 0; i < ts->pool_len; i++) {
+    for (i = 0; ts->pool != NULL && i < ts->pool_len; i++) {
         handle_free(ts->pool[i]);
     }
     if (ts->multi != NULL) {
