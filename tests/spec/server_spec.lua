@@ -187,7 +187,7 @@ describe("a handler that does wrong", function()
       ["return { status = 200, headers = { ['A B'] = 'x' } }"] = '"A B" is no header name',
       ["return { status = 200, headers = { A = true } }"] = "headers.A: expected a string, got a b",
       ["return { status = 200, headers = { ['content-length'] = '5' } }"] = "is set from the body",
-      ["return { status = 200, file = '/nonexistent' }"] = "open /nonexistent: No such file",
+      ["return { status = 200, file = '/dev/null/none' }"] = "open /dev/null/none: Not a directory",
       ["return { status = 200, file = '/tmp' }"] = "/tmp is not a regular file",
       ["return { status = 200, file = '/tmp', body = 'x' }"] = "has both a body and a file",
     } do
