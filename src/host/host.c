@@ -7,7 +7,6 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char host_key = 0;
@@ -22,7 +21,7 @@ allocate(void *ud, void *ptr, size_t osize, size_t nsize)
     void *grown;
 
     if (nsize == 0) {
-        free(ptr);
+        (void)heap_resize(&host->heap, ptr, old, 0);
         host->memory_used -= old;
         return NULL;
     }
@@ -34,7 +33,7 @@ allocate(void *ud, void *ptr, size_t osize, size_t nsize)
             return NULL;
         }
     }
-    grown = realloc(ptr, nsize);
+    grown = heap_resize(&host->heap, ptr, old, nsize);
     if (grown == NULL) {
         /* Lua relies on shrinking never to fail */
         return nsize <= old ? ptr : NULL;
@@ -104,6 +103,7 @@ host_close(struct host *host)
         lua_close(host->L);
         host->L = NULL;
     }
+    heap_fini(&host->heap);
     loop_signal_free(host->usr1);
     host->usr1 = NULL;
     loop_free(host->loop);

@@ -6,6 +6,7 @@
 #define MOONTAP_HOST_H
 
 #include "fault.h"
+#include "heap.h"
 #include "loop.h"
 #include "task.h"
 
@@ -26,6 +27,7 @@ enum host_exit {
 
 struct host {
     lua_State *L;
+    struct heap heap;   /* of L */
     struct loop *loop;
     struct tasks *tasks;
     struct task *root;
