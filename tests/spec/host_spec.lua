@@ -16,11 +16,16 @@ local function write(name, text)
   file:write(text)
 end
 
+-- For the shell: `up` waits until the script has made the file "up"; `taken PID` until no signal
+-- is pending for that process.
+local SHELL_HELP = [[rm -f up && up() { until [ -e up ]; do sleep 0.02; done; } &&
+taken() { until grep -q '^ShdPnd:.0*$' /proc/$1/status; do sleep 0.02; done; }]]
+
 -- Runs a shell line in the test's directory; "moontap" in it is the program under test. Returns
 -- what it wrote to both outputs, and its exit status.
 local function sh(line)
-  local script = ("cd %s && moontap() { %s \"$@\"; } && { %s\n} 2>&1; r=$?; echo; echo status $r")
-    :format(dir, moontap_bin, line)
+  local script = ("cd %s && moontap() { %s \"$@\"; } && %s && { %s\n} 2>&1; r=$?; "
+    .. "echo; echo status $r"):format(dir, moontap_bin, SHELL_HELP, line)
   write("line.sh", script)
   local pipe <close> = assert(io.popen("timeout 30 bash " .. dir .. "/line.sh"))
   local text = pipe:read("a")
@@ -184,16 +189,17 @@ end)
 describe("a signal", function()
   it("stops a busy loop in a coroutine", function()
     local output, status = sh([[
-echo 'coroutine.wrap(function() while true do end end)()' > busy.lua
-timeout -s INT 1 ]] .. moontap_bin .. [[ run busy.lua; test $? = 124 -o $? = 4]])
+echo 'io.open("up", "w"):close() coroutine.wrap(function() while true do end end)()' > busy.lua
+]] .. moontap_bin .. [[ run busy.lua & p=$!; up; kill -INT $p; wait $p]])
     assert.matches("interrupted", output)
-    assert.equal(0, status)
+    assert.equal(4, status)
   end)
 
   it("stops a loop that swallows the interrupt", function()
     local output = sh([[
-echo 'while true do pcall(function() while true do end end) end' > stubborn.lua
-]] .. moontap_bin .. [[ run stubborn.lua & p=$!; sleep 0.3; kill -INT $p; wait $p; echo left $?]])
+echo 'io.open("up", "w"):close()
+while true do pcall(function() while true do end end) end' > stubborn.lua
+]] .. moontap_bin .. [[ run stubborn.lua & p=$!; up; kill -INT $p; wait $p; echo left $?]])
     assert.matches("left 4", output)
   end)
 
@@ -201,9 +207,10 @@ echo 'while true do pcall(function() while true do end end) end' > stubborn.lua
     local output = sh([[
 cat > waits.lua <<'END'
 local tidy <close> = setmetatable({}, { __close = function() print("closed") end })
+io.open("up", "w"):close()
 moontap.sleep(60)
 END
-]] .. moontap_bin .. [[ run waits.lua & p=$!; sleep 0.3; kill -TERM $p; wait $p; echo left $?]])
+]] .. moontap_bin .. [[ run waits.lua & p=$!; up; kill -TERM $p; wait $p; echo left $?]])
     assert.matches("closed", output)
     assert.matches("left 4", output)
   end)
@@ -211,8 +218,9 @@ END
   it("given twice leaves at once", function()
     local output = sh([[
 echo 'local function stuck() while true do pcall(function() while true do end end) end end
+io.open("up", "w"):close()
 table.sort({1,2,3}, stuck)' > stuck.lua
-]] .. moontap_bin .. [[ run stuck.lua & p=$!; sleep 0.3; kill -INT $p; sleep 0.2; kill -INT $p
+]] .. moontap_bin .. [[ run stuck.lua & p=$!; up; kill -INT $p; taken $p; kill -INT $p
 wait $p; echo left $?]])
     assert.matches("left 4", output)
   end)
@@ -220,11 +228,11 @@ wait $p; echo left $?]])
   it("USR1 prints all tasks with where each one waits", function()
     local output = sh([[
 cat > two.lua <<'END'
-moontap.spawn({ name = "other" }, function() moontap.sleep(60) end)
+moontap.spawn({ name = "other" }, function() io.open("up", "w"):close() moontap.sleep(60) end)
 moontap.sleep(60)
 END
-]] .. moontap_bin .. [[ run two.lua & p=$!
-sleep 0.3; kill -USR1 $p; sleep 0.3; kill -INT $p; wait $p]])
+]] .. moontap_bin .. [[ run two.lua 2>list & p=$!; up; kill -USR1 $p
+until grep -q '^2 tasks' list; do sleep 0.02; done; kill -INT $p; wait $p; cat list]])
     assert.matches(
       "task 1: waiting at two.lua:2\ntask 2 %(other%): waiting at two.lua:1\n2 tasks", output)
   end)
