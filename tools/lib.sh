@@ -22,7 +22,7 @@ step() {
     local limit=$1 log=$2 label=$3 start=$EPOCHREALTIME status=0 shown=0
     shift 3
     printf '%-42s' "$label"
-    timeout --kill-after=10 "$limit" "$@" </dev/null >"$log" 2>&1 &
+    timeout --kill-after=10 "$limit" "$@" </dev/null >"$log" 2>&1 9>&- &
     step_pid=$! # for a caller that is interrupted
     if [ -t 1 ]; then
         while kill -0 "$step_pid" 2>/dev/null; do
