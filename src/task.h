@@ -91,10 +91,9 @@ enum task_state {
     TASK_CANCELLED
 };
 
-/* [-(1 + nargs), +0, m] As task_spawn, for the task the host runs: not a child,
- * anchored until task_release_root. */
+/* [-(1 + nargs), +0, m] As task_spawn, for the task the host runs: nobody's
+ * child, anchored as long as the state lives. */
 struct task *task_spawn_root(lua_State *L, int nargs);
-void task_release_root(lua_State *L, struct task *task);
 enum task_state task_state(const struct task *task);
 /* [-0, +1, m] Pushes on L the error value a finished task failed with. */
 void task_push_error(lua_State *L, struct task *task);

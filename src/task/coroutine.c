@@ -1,34 +1,81 @@
 /*
  * coroutine: the coroutine library's functions, changed so that a host wait
  * inside a user's coroutine passes upward to the task instead of landing in
- * the user's resume. A coroutine that such a wait has passed is "parked": its
- * extra space holds its task with the low bit set.
+ * the user's resume.
+ *
+ * The extra space of a coroutine holds the scheduler; its low bits say more.
+ * BASE: a task itself runs in it. PARKED: a host wait has passed it; then the
+ * space names the task's slot and stay instead. A mark whose stay is over
+ * belongs to a coroutine that was lost with the one around it: it is dead.
  */
 #include "internal.h"
 
 #include <lauxlib.h>
 
 #define PARKED 1u
+#define BASE 2u
+#define MARKS 7u
 
-/* The task that CO is parked for; NULL when it is not parked. */
-static struct task *
-parked_for(lua_State *co)
+static uintptr_t *
+space_of(lua_State *co)
 {
-    uintptr_t mark = *(uintptr_t *)lua_getextraspace(co);
-
-    return (mark & PARKED) != 0 ? (struct task *)(mark & ~(uintptr_t)PARKED) : NULL;
+    return lua_getextraspace(co);
 }
 
-static void
-park(lua_State *co, struct task *task)
+struct tasks *
+task_scheduler(lua_State *L)
 {
-    *(uintptr_t *)lua_getextraspace(co) = (uintptr_t)task | PARKED;
+    return (struct tasks *)(*space_of(L) & ~(uintptr_t)MARKS);
+}
+
+void
+task_mark_base(lua_State *co, struct tasks *tasks)
+{
+    *space_of(co) = (uintptr_t)tasks | BASE;
+}
+
+static int
+is_marked(lua_State *co)
+{
+    return (*space_of(co) & PARKED) != 0;
+}
+
+static int
+is_base(lua_State *co)
+{
+    return (*space_of(co) & MARKS) == BASE;
+}
+
+_Static_assert(sizeof(uintptr_t) >= 8, "a mark holds a slot and a stay");
+
+static void
+park(lua_State *co, const struct task *task)
+{
+    *space_of(co) = (uintptr_t)task->slot << 32 | (uintptr_t)(task->park & 0x7fffffffu) << 1
+                    | PARKED;
 }
 
 static void
 unpark(lua_State *co, struct tasks *tasks)
 {
-    *(struct tasks **)lua_getextraspace(co) = tasks;
+    *space_of(co) = (uintptr_t)tasks;
+}
+
+/* The task that CO is parked for; NULL when it is not parked, or lost. */
+static struct task *
+parked_for(const struct tasks *tasks, lua_State *co)
+{
+    uintptr_t mark = *space_of(co);
+    uint32_t slot = (uint32_t)(mark >> 32);
+    struct task *task;
+
+    if ((mark & PARKED) == 0 || slot >= tasks->slot_count) {
+        return NULL;
+    }
+    task = tasks->slots[slot];
+    return task != NULL && task->park != 0
+                   && (task->park & 0x7fffffffu) == (uint32_t)(mark >> 1 & 0x7fffffffu)
+               ? task : NULL;
 }
 
 /*
@@ -68,7 +115,10 @@ refusal(lua_State *L, lua_State *co)
 {
     lua_Debug ar;
 
-    if (co == L || parked_for(co) != NULL) {
+    if (is_marked(co) && parked_for(task_scheduler(L), co) == NULL) {
+        return "cannot resume dead coroutine";
+    }
+    if (co == L || is_marked(co) || is_base(co)) {
         return "cannot resume non-suspended coroutine";
     }
     switch (lua_status(co)) {
@@ -152,7 +202,7 @@ resume_finish(lua_State *L, int status, lua_KContext wraps)
     lua_State *co = resumed_co(L, (int)wraps);
 
     (void)status;
-    if (parked_for(co) == NULL) { /* closed while it waited */
+    if (!is_marked(co)) { /* closed while it waited */
         if (wraps) {
             return luaL_error(L, "the coroutine was closed while it waited");
         }
@@ -246,8 +296,11 @@ status_word(lua_State *L, lua_State *co)
     if (co == L) {
         return "running";
     }
-    if (parked_for(co) != NULL) {
-        return "normal";
+    if (is_marked(co)) {
+        return parked_for(task_scheduler(L), co) != NULL ? "normal" : "dead";
+    }
+    if (is_base(co)) {
+        return "normal"; /* also when its task is over: it is not the script's */
     }
     switch (lua_status(co)) {
     case LUA_YIELD: return "suspended";
@@ -290,12 +343,15 @@ static int
 co_close(lua_State *L)
 {
     lua_State *co = check_co(L, 1);
-    struct task *task = parked_for(co);
+    struct tasks *tasks = task_scheduler(L);
+    struct task *task = parked_for(tasks, co);
     const char *word = status_word(L, co);
 
-    if (task != NULL) {
-        unpark(co, task->tasks);
-        task_end_wait(task);
+    if (is_marked(co)) {
+        unpark(co, tasks);
+        if (task != NULL) {
+            task_end_wait(task);
+        }
     } else if (word[0] == 'n' || word[0] == 'r') {
         return luaL_error(L, "cannot close a %s coroutine", word);
     }

@@ -54,7 +54,9 @@ hand_failure(struct task *task, struct task *parent)
     }
     if (parent == NULL) {
         report_failure(task);
-    } else if (parent->failed_child == NULL) {
+    } else if (parent->failed_child != NULL) {
+        report_failure(task); /* the parent can raise one only */
+    } else {
         parent->failed_child = task;
         if (parent->state == TASK_WAITING) {
             task_end_wait(parent);
@@ -62,8 +64,9 @@ hand_failure(struct task *task, struct task *parent)
     }
 }
 
-/* Its function is over and so are its children. */
-static void
+/* Its function is over and so are its children. Returns the parent if that
+ * waited for this, else NULL. */
+static struct task *
 complete(struct task *task)
 {
     struct task *parent = task->parent;
@@ -81,6 +84,8 @@ complete(struct task *task)
         task->state = TASK_CANCELLED;
     } else {
         task->state = TASK_FAILED;
+    }
+    if (task->state == TASK_FAILED || (task->state == TASK_CANCELLED && task->timed_out)) {
         hand_failure(task, parent);
         keep = keep || (parent != NULL && parent->failed_child == task);
     }
@@ -88,9 +93,7 @@ complete(struct task *task)
     if (!keep) {
         task_unanchor(task);
     }
-    if (parent != NULL && parent->state == TASK_FINISHING) {
-        task_finish(parent);
-    }
+    return parent != NULL && parent->state == TASK_FINISHING ? parent : NULL;
 }
 
 /* [-0, +0, -] Makes TASK fail with the text that the registry keeps under KEY:
@@ -133,10 +136,17 @@ inherit_trace(lua_State *L)
     return 0;
 }
 
-/* Called when the function of TASK is over, and when one of its children has
- * ended since. */
-void
-task_finish(struct task *task)
+static void
+cancel_children(struct task *task)
+{
+    for (struct task *child = task->child; child != NULL; child = child->next) {
+        task_cancel(child, "cancelled", "the task it belongs to failed");
+    }
+}
+
+/* One step of task_finish; returns whose turn it is then. */
+static struct task *
+finish_one(struct task *task)
 {
     task->state = TASK_FINISHING;
     if (task->failed_child != NULL && !task->body_failed) {
@@ -152,15 +162,20 @@ task_finish(struct task *task)
         task->failed_child = NULL;
         task_unanchor(child);
     }
-    if (task->body_failed) {
-        for (struct task *child = task->child; child != NULL;) {
-            struct task *next = child->next;
-            task_cancel(child, "cancelled", "the task it belongs to failed");
-            child = next;
-        }
+    if (task->body_failed && !task->children_cancelled) {
+        task->children_cancelled = 1; /* once: many may end one by one */
+        cancel_children(task);
     }
-    if (task->child == NULL) {
-        complete(task);
+    return task->child == NULL ? complete(task) : NULL;
+}
+
+/* Called when the function of TASK is over, and when one of its children has
+ * ended since. A line of tasks that wait for each other ends in one go. */
+void
+task_finish(struct task *task)
+{
+    while (task != NULL) {
+        task = finish_one(task);
     }
 }
 

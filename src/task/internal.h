@@ -62,13 +62,15 @@ struct task {
     uint32_t id;               /* shown to people; counts up */
     uint32_t slot;
     uint32_t generation;       /* of the wait that is or comes next */
+    uint32_t park;             /* names the stay of its coroutines; 0: runs */
     int nargs;                 /* arguments on the coroutine before it starts */
     int nresults;              /* results on top of it when done */
     unsigned short refusals;   /* waits refused since it was cancelled */
     unsigned char state;       /* enum task_state */
     unsigned char wait;        /* enum wait_state */
     unsigned char queued;      /* in the ready queue */
-    unsigned char detached;
+    unsigned char children_cancelled;
+    unsigned char timed_out;   /* its own deadline cancelled it */
     unsigned char root;
     unsigned char body_failed; /* its function raised */
     unsigned char gave_in;     /* … the error of its cancellation */
@@ -86,6 +88,7 @@ struct tasks {
     uint32_t last_id;
     uint32_t free_slot;        /* first free one + 1; 0: none */
     uint32_t *slot_next;       /* free list */
+    uint32_t *slot_generation; /* where the next task in it goes on counting */
     struct task *current;
     struct task_link *chain;
     lua_State *volatile running; /* read by the signal handler */
@@ -93,6 +96,7 @@ struct tasks {
     const char *volatile interrupt_why;
     int interrupts;            /* raised so far */
     int passing;               /* a host wait is on its way up to its task */
+    uint32_t last_park;
     task_report_fn report;
     void *report_arg;
 };
@@ -150,12 +154,13 @@ int task_join_any(lua_State *L);
 int task_join_all(lua_State *L);
 
 /* coroutine.c */
+/* Marks CO as the coroutine that a task itself runs in. */
+void task_mark_base(lua_State *co, struct tasks *tasks);
 int task_drive(struct tasks *tasks, lua_State *co, lua_State *from, int nargs,
                int *nresults);
 
 /* wait.c */
 void task_arm_interrupt(lua_State *L, int count);
-int task_raise_failure(lua_State *L, struct task *task);
 int task_sleep(lua_State *L);
 
 /* error.c */

@@ -194,9 +194,13 @@ wait_for_set(lua_State *L, int all)
     count = (unsigned)lua_rawlen(L, 1);
     luaL_checkstack(L, (int)count + 4, "too many tasks");
     for (unsigned i = 0; i < count; i++) {
+        struct task *target;
+
         (void)lua_rawgeti(L, 1, (lua_Integer)i + 1);
-        check_joinable(L, task_check(L, -1));
-        over += task_is_over(task_check(L, -1)) ? 1 : 0;
+        target = luaL_testudata(L, -1, TASK_META);
+        luaL_argcheck(L, target != NULL, 1, "list of tasks expected");
+        check_joinable(L, target);
+        over += task_is_over(target) ? 1 : 0;
     }
     for (unsigned i = 0; i < count; i++) {
         take_over(lua_touserdata(L, 2 + (int)i));

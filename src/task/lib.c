@@ -116,7 +116,8 @@ read_options(lua_State *L, int arg, struct spawn_options *options)
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         size_t len;
 
-        if (strcmp(key, "name") == 0 && lua_type(L, -1) == LUA_TSTRING) {
+        if (strcmp(key, "name") == 0) {
+            luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, arg, "name: expected a string");
             options->name = lua_tostring(L, -1); /* stays in the caller's table */
         } else if (strcmp(key, "timeout") == 0) {
             const char *text = lua_type(L, -1) == LUA_TSTRING

@@ -16,7 +16,7 @@ grow_slots(struct tasks *tasks)
 {
     uint32_t count = tasks->slot_count == 0 ? 16 : tasks->slot_count * 2;
     struct task **slots = mem_realloc(tasks->slots, count * sizeof *slots);
-    uint32_t *next;
+    uint32_t *next, *generation;
 
     if (slots == NULL) {
         return -1;
@@ -27,9 +27,15 @@ grow_slots(struct tasks *tasks)
         return -1;
     }
     tasks->slot_next = next;
+    generation = mem_realloc(tasks->slot_generation, count * sizeof *generation);
+    if (generation == NULL) {
+        return -1;
+    }
+    tasks->slot_generation = generation;
     for (uint32_t i = count; i > tasks->slot_count; i--) {
         slots[i - 1] = NULL;
         next[i - 1] = tasks->free_slot;
+        generation[i - 1] = 0;
         tasks->free_slot = i;
     }
     tasks->slot_count = count;
@@ -45,6 +51,7 @@ task_take_slot(struct tasks *tasks, struct task *task)
     task->slot = tasks->free_slot - 1;
     tasks->free_slot = tasks->slot_next[task->slot];
     tasks->slots[task->slot] = task;
+    task->generation = tasks->slot_generation[task->slot];
     return 0;
 }
 
@@ -55,6 +62,7 @@ task_give_slot(struct tasks *tasks, struct task *task)
         return;
     }
     tasks->slots[task->slot] = NULL;
+    tasks->slot_generation[task->slot] = task->generation + 1;
     tasks->slot_next[task->slot] = tasks->free_slot;
     tasks->free_slot = task->slot + 1;
     task->slot = UINT32_MAX;
@@ -108,8 +116,10 @@ tasks_gc(lua_State *L)
     loop_unpost(tasks->loop, &tasks->job);
     mem_free(tasks->slots);
     mem_free(tasks->slot_next);
+    mem_free(tasks->slot_generation);
     tasks->slots = NULL;
     tasks->slot_next = NULL;
+    tasks->slot_generation = NULL;
     tasks->slot_count = 0;
     return 0;
 }

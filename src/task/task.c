@@ -16,12 +16,6 @@ task_check(lua_State *L, int arg)
     return luaL_checkudata(L, arg, TASK_META);
 }
 
-struct tasks *
-task_scheduler(lua_State *L)
-{
-    return *(struct tasks **)lua_getextraspace(L);
-}
-
 struct loop *
 task_loop(lua_State *L)
 {
@@ -119,23 +113,38 @@ task_end_wait(struct task *task)
     }
 }
 
+/* Returns 0 when TASK is over or was cancelled before: then all below it was. */
+static int
+cancel_one(struct task *task, const char *kind, const char *why)
+{
+    if (task_is_over(task) || task->cancel_kind != NULL) {
+        return 0;
+    }
+    task->cancel_kind = kind;
+    task->cancel_why = mem_strdup(why); /* NULL: a general text is shown */
+    if (task->state == TASK_WAITING) {
+        task_end_wait(task);
+    }
+    return 1;
+}
+
 void
 task_cancel(struct task *task, const char *kind, const char *why)
 {
-    if (task_is_over(task)) {
-        return;
-    }
-    if (task->cancel_kind == NULL) {
-        task->cancel_kind = kind;
-        task->cancel_why = mem_strdup(why); /* NULL: a general text is shown */
-    }
-    for (struct task *child = task->child; child != NULL;) {
-        struct task *next = child->next;
-        task_cancel(child, kind, why);
-        child = next;
-    }
-    if (task->state == TASK_WAITING) {
-        task_end_wait(task);
+    struct task *at = task;
+
+    for (;;) { /* the whole tree below TASK, which may be deep: no recursion */
+        if (cancel_one(at, kind, why) && at->child != NULL) {
+            at = at->child;
+            continue;
+        }
+        while (at != task && at->next == NULL) {
+            at = at->parent;
+        }
+        if (at == task) {
+            return;
+        }
+        at = at->next;
     }
 }
 
@@ -147,6 +156,7 @@ on_deadline(void *arg)
 
     (void)snprintf(why, sizeof why, "deadline of %s passed",
                    duration_format(deadline->ms, text, sizeof text));
+    deadline->task->timed_out = deadline->task->cancel_kind == NULL;
     task_cancel(deadline->task, "timeout", why);
 }
 
@@ -185,6 +195,7 @@ run_task(struct task *task)
     task->state = TASK_RUNNING;
     task->wait = WAIT_NONE;
     task->parked = NULL;
+    task->park = 0;
     tasks->current = task;
     status = task_drive(tasks, task->co, tasks->main, nargs, &task->nresults);
     tasks->current = NULL;
@@ -201,6 +212,7 @@ run_task(struct task *task)
         }
         return;
     } else if (status == LUA_YIELD) { /* a C module yielded to nobody */
+        (void)lua_resetthread(task->co); /* its error, if any, is not the point */
         task_fail_outside(task);
     } else if (status != LUA_OK) {
         task->nresults = 1;
@@ -271,6 +283,7 @@ task_create(lua_State *L, int nargs, int detached, int root)
     if (task_take_slot(tasks, task) != 0) {
         luaL_error(L, "not enough memory");
     }
+    task_mark_base(task->co, tasks);
     task_anchor(L, task);
     lua_insert(L, fn);
     if (!lua_checkstack(task->co, nargs + 1)) {
@@ -281,7 +294,6 @@ task_create(lua_State *L, int nargs, int detached, int root)
     task->id = ++tasks->last_id;
     task->nargs = nargs;
     task->state = TASK_READY;
-    task->detached = (unsigned char)detached;
     task->root = (unsigned char)root;
     if (!detached && !root && tasks->current != NULL) {
         link_child(tasks->current, task);
@@ -306,13 +318,6 @@ task_spawn_root(lua_State *L, int nargs)
 
     lua_pop(L, 1);
     return task;
-}
-
-void
-task_release_root(lua_State *L, struct task *task)
-{
-    (void)L;
-    task_unanchor(task);
 }
 
 void

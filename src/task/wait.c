@@ -78,6 +78,73 @@ push_culprit(lua_State *L, lua_State *co)
     lua_pushliteral(L, "inside a metamethod or a C function that cannot be suspended");
 }
 
+/* Refusing a wait ----------------------------------------------------------- */
+
+static int
+is_chain_yieldable(const struct tasks *tasks)
+{
+    for (struct task_link *link = tasks->chain; link != NULL; link = link->up) {
+        if (!lua_isyieldable(link->co)) {
+            return 0;
+        }
+    }
+    return tasks->current != NULL;
+}
+
+/* [-0, +1, m] Pushes the error that a cancelled task meets. */
+static void
+push_refusal(lua_State *L, const struct task *task)
+{
+    task_new_error(L, task->cancel_kind,
+                   task->cancel_why != NULL ? task->cancel_why : "cancelled");
+}
+
+/* The error object it ended with may know more than why it was cancelled. */
+void
+task_push_cancellation(lua_State *L, struct task *task)
+{
+    task_push_error(L, task);
+    if (lua_type(L, -1) == LUA_TTABLE && lua_getmetatable(L, -1)) {
+        int is_error;
+
+        (void)luaL_getmetatable(L, TASK_ERROR_META);
+        is_error = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+        if (is_error) {
+            return;
+        }
+    }
+    lua_pop(L, 1);
+    push_refusal(L, task);
+}
+
+/* [-0, +0, v] Raises here, in TASK, the failure of a child nobody joined. */
+static int
+raise_failure(lua_State *L, struct task *task)
+{
+    struct task *child = task->failed_child;
+
+    task_push_error(L, child);
+    task_pass_trace(L, -1, child);
+    task->failed_child = NULL;
+    task_unanchor(child);
+    return lua_error(L);
+}
+
+/* The running task was cancelled: raises that, or gives up on the task when it
+ * has swallowed it too often. */
+static int
+refuse_wait(lua_State *L, struct task *task)
+{
+    if (++task->refusals > TASK_REFUSALS_MAX && is_chain_yieldable(task->tasks)) {
+        task->kill = 1;
+        task->tasks->passing = 1;
+        return lua_yield(L, 0);
+    }
+    push_refusal(L, task);
+    return lua_error(L);
+}
+
 void
 task_check_wait(lua_State *L)
 {
@@ -97,6 +164,12 @@ task_check_wait(lua_State *L)
             lua_concat(L, 3);
             lua_error(L);
         }
+    }
+    if (tasks->current->cancel_kind != NULL) { /* before anything is started */
+        (void)refuse_wait(L, tasks->current);
+    }
+    if (tasks->current->failed_child != NULL) {
+        (void)raise_failure(L, tasks->current);
     }
 }
 
@@ -135,60 +208,6 @@ task_wake(struct tasks *tasks, struct task_ref ref)
     return 1;
 }
 
-/* [-0, +1, m] Pushes the error that a cancelled task meets. */
-static void
-push_refusal(lua_State *L, const struct task *task)
-{
-    task_new_error(L, task->cancel_kind,
-                   task->cancel_why != NULL ? task->cancel_why : "cancelled");
-}
-
-/* The error object it ended with may know more than why it was cancelled. */
-void
-task_push_cancellation(lua_State *L, struct task *task)
-{
-    task_push_error(L, task);
-    if (lua_type(L, -1) == LUA_TTABLE && lua_getmetatable(L, -1)) {
-        int is_error;
-
-        (void)luaL_getmetatable(L, TASK_ERROR_META);
-        is_error = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-        if (is_error) {
-            return;
-        }
-    }
-    lua_pop(L, 1);
-    push_refusal(L, task);
-}
-
-/* [-0, +0, v] Raises here, in TASK, the failure of a child nobody joined. */
-int
-task_raise_failure(lua_State *L, struct task *task)
-{
-    struct task *child = task->failed_child;
-
-    task->failed_child = NULL;
-    task_push_error(L, child);
-    task_pass_trace(L, -1, child);
-    task_unanchor(child);
-    return lua_error(L);
-}
-
-/* The running task was cancelled: raises that, or gives up on the task when it
- * has swallowed it too often. */
-static int
-refuse_wait(lua_State *L, struct task *task)
-{
-    if (++task->refusals > TASK_REFUSALS_MAX) {
-        task->kill = 1;
-        task->tasks->passing = 1;
-        return lua_yield(L, 0);
-    }
-    push_refusal(L, task);
-    return lua_error(L);
-}
-
 static int
 after_wait(lua_State *L, int status, lua_KContext unused)
 {
@@ -201,7 +220,7 @@ after_wait(lua_State *L, int status, lua_KContext unused)
         return refuse_wait(L, task);
     }
     if (task->broken && task->failed_child != NULL) {
-        return task_raise_failure(L, task);
+        return raise_failure(L, task);
     }
     return task->k(L, status, task->ctx);
 }
@@ -218,6 +237,7 @@ task_wait(lua_State *L, task_cancel_fn cancel, void *arg, lua_KContext ctx,
     task->k = k;
     task->ctx = ctx;
     task->parked = L;
+    task->park = ++tasks->last_park != 0 ? tasks->last_park : ++tasks->last_park;
     if (task->wait == WAIT_EARLY) {
         task->generation++;
         task->wait = WAIT_WOKEN;
@@ -292,17 +312,6 @@ task_sleep(lua_State *L)
 }
 
 /* Interrupts ------------------------------------------------------------------ */
-
-static int
-is_chain_yieldable(const struct tasks *tasks)
-{
-    for (struct task_link *link = tasks->chain; link != NULL; link = link->up) {
-        if (!lua_isyieldable(link->co)) {
-            return 0;
-        }
-    }
-    return tasks->current != NULL;
-}
 
 static void
 interrupt_hook(lua_State *L, lua_Debug *ar)

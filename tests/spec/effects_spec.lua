@@ -128,6 +128,28 @@ describe("an effect", function()
   end)
 end)
 
+describe("a cancelled task", function()
+  it("starts nothing any more", function()
+    local requests = 0
+    local native = require "moontap.native.http"
+    native.set_inproc("http://counted.internal", function()
+      requests = requests + 1
+      return { status = 200, body = "{}" }
+    end)
+    local task = moontap.spawn(function()
+      pcall(moontap.sleep, 60)
+      pcall(http.request, { url = "http://counted.internal/" })
+      pcall(http.request, { url = "http://counted.internal/", method = "POST", body = "x" })
+    end)
+    moontap.sleep(1)
+    task:cancel()
+    task:join()
+    moontap.sleep(1)
+    native.set_inproc("http://counted.internal", nil)
+    assert.equal(0, requests)
+  end)
+end)
+
 describe("the full-capture script", function()
   it("completes its 300 seconds in virtual time without a socket", function()
     local before, started = sockets(), clock.boot()

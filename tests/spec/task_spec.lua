@@ -54,6 +54,16 @@ describe("spawn and join", function()
     assert.equal("lost child", err)
   end)
 
+  it("fails the parent when a child meets its own deadline and nobody joins it", function()
+    local outer = moontap.spawn(function()
+      moontap.spawn({ timeout = "10ms" }, sleeper(30))
+      moontap.sleep(30)
+    end)
+    local ok, err = pcall(outer.join, outer)
+    assert.is_false(ok)
+    assert.equal("timeout", err.kind)
+  end)
+
   it("waits for children that nobody joined", function()
     local ended = false
     moontap.spawn(function()
@@ -270,6 +280,72 @@ describe("a coroutine that waits", function()
 
   it("cannot be yielded from a task's own function", function()
     assert.has_error(function() coroutine.yield(1) end, "attempt to yield from outside a coroutine")
+  end)
+end)
+
+describe("a coroutine that is not the script's to touch", function()
+  it("is the one another task runs in", function()
+    local base
+    local task = moontap.spawn(function()
+      base = coroutine.running()
+      moontap.sleep(0.02)
+      return "own"
+    end)
+    moontap.sleep(0.01)
+    assert.equal("normal", coroutine.status(base))
+    assert.same({ false, "cannot resume non-suspended coroutine" }, { coroutine.resume(base) })
+    assert.has_error(function() coroutine.close(base) end, "cannot close a normal coroutine")
+    assert.equal("own", task:join())
+    assert.is_false((coroutine.resume(base)))
+  end)
+
+  it("is one that was lost with the coroutine around it", function()
+    local inner, after
+    local outer = coroutine.create(function()
+      inner = coroutine.create(function() moontap.sleep(30) end)
+      coroutine.resume(inner)
+    end)
+    local task = moontap.spawn(function()
+      coroutine.resume(outer)
+      moontap.sleep(0.05)
+      after = "slept"
+    end)
+    moontap.sleep(0.01)
+    assert.is_true(coroutine.close(outer))
+    moontap.sleep(0.01)
+    assert.equal("dead", coroutine.status(inner))
+    assert.same({ false, "cannot resume dead coroutine" }, { coroutine.resume(inner) })
+    assert.is_true(coroutine.close(inner))
+    assert.is_nil(after)
+    task:join()
+    assert.equal("slept", after)
+  end)
+end)
+
+describe("a deep tree of tasks", function()
+  local DEPTH <const> = 100000
+
+  it("ends", function()
+    local ended = 0
+    local function level(n)
+      if n > 0 then moontap.spawn(level, n - 1) end
+      ended = ended + 1
+    end
+    moontap.spawn(level, DEPTH):join()
+    assert.equal(DEPTH + 1, ended)
+  end)
+
+  it("is cancelled", function()
+    local deepest
+    local function level(n)
+      if n > 0 then moontap.spawn(level, n - 1) else deepest = moontap.current() end
+      moontap.sleep(60)
+    end
+    local top = moontap.spawn(level, DEPTH)
+    repeat moontap.sleep(0) until deepest
+    top:cancel()
+    top:join()
+    assert.equal("cancelled", deepest:status())
   end)
 end)
 
