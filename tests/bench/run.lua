@@ -1,6 +1,6 @@
 -- Runs the benchmarks: each row against its peer in the same run, in interleaved rounds, so that
 -- a machine which gets slower meanwhile slows both. Called by tools/bench.
--- usage: lua5.4 tests/bench/run.lua PROGRAM BENCH-DIRECTORY SCRATCH-DIRECTORY [--json] [--quick] [ROW...]
+-- usage: lua5.4 tests/bench/run.lua PROGRAM BENCH-DIR SCRATCH-DIR [--json] [--quick] [ROW...]
 
 local program, bin, scratch = arg[1], arg[2], arg[3]
 local here = arg[0]:match("^(.*)/[^/]*$")
@@ -230,17 +230,11 @@ row("creates", "a create after the other, CPU", function()
   end)
 end)
 
+local CALLGRIND = { "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null" }
+
+-- User-space instructions of one run; variables come first in `words`.
 local function instructions(words)
-  local command = "valgrind --tool=callgrind --callgrind-out-file=/dev/null " .. shell(words)
-  local list = with(words)
-  for i, word in ipairs(list) do
-    if not word:find("^[%w_]+=") then
-      command = "env " .. shell(table.move(list, 1, i - 1, 1, {})) .. " valgrind --tool=callgrind" ..
-        " --callgrind-out-file=/dev/null " .. shell(table.move(list, i, #list, 1, {}))
-      break
-    end
-  end
-  for _, line in ipairs(lines_of("timeout 120 " .. command .. " 2>&1")) do
+  for _, line in ipairs(lines_of("timeout 120 env " .. shell(words) .. " 2>&1")) do
     local count = line:match("Collected : (%d+)")
     if count then return tonumber(count) end
   end
@@ -258,8 +252,8 @@ row("instructions", "the same, user-space instructions", function()
     end
     return {
       unit = "instr", target = 1.7, peer = "bare libcurl",
-      ours = { each(with(env, program, "run", script "creates")) },
-      theirs = { each { bare, pcaps_url(base) } },
+      ours = { each(with(with(env, table.unpack(CALLGRIND)), program, "run", script "creates")) },
+      theirs = { each(with(CALLGRIND, bare, pcaps_url(base))) },
     }
   end)
 end)
