@@ -41,6 +41,9 @@ struct loop *task_loop(lua_State *L);
  */
 void task_check_wait(lua_State *L);
 
+/* [-0, +0, -] May the running function wait here? Cancelled or not. */
+int task_can_wait(lua_State *L);
+
 /* [-0, +0, -] The wait that the next task_wait of the running task will be. */
 struct task_ref task_ref(lua_State *L);
 

@@ -19,17 +19,13 @@ M.boot = effects.define("time.boot", native.boot)
 --- Raises outside the years 1 to 9999.
 ---
 ---     clock.format(1767268800) --> "2026-01-01T12:00:00Z"
-function M.format(seconds)
-  return native.format(seconds)
-end
+M.format = native.format
 
 --- An RFC 3339 date-time with zone as seconds since 1970.
 ---@param text string
 ---@return number|nil seconds nil when `text` is no date-time
 ---
 ---     clock.parse "2026-01-01T13:00:00.5+01:00" --> 1767268800.5
-function M.parse(text)
-  return native.parse(text)
-end
+M.parse = native.parse
 
 return M

@@ -19,8 +19,6 @@ end
 --- Raises when `seconds` is negative or above 400 days.
 ---
 ---     duration.format(5400) --> "1h30m"
-function M.format(seconds)
-  return native.format_duration(seconds)
-end
+M.format = native.format_duration
 
 return M

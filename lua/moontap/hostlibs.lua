@@ -23,13 +23,28 @@ function M.io.lines(name, ...)
   if name == nil then return io.lines(nil, ...) end
   local file, why = M.io.open(name)
   if not file then error(why, 2) end
-  local read, formats = file:lines(...), nil
+  local read = file:lines(...)
   return function()
-    local line = table.pack(read(formats))
+    local line = table.pack(read())
     if line[1] == nil then file:close() end
     return table.unpack(line, 1, line.n)
   end, nil, nil, file
 end
+
+-- io.input and io.output: a name is opened through the effect, a file is taken as it is.
+local function redirect(standard, mode)
+  return function(file)
+    if type(file) == "string" then
+      local opened, why = M.io.open(file, mode)
+      if not opened then error(why, 2) end
+      file = opened
+    end
+    return standard(file)
+  end
+end
+
+M.io.input = redirect(io.input, "r")
+M.io.output = redirect(io.output, "w")
 
 M.os = copy(os)
 M.os.execute = effects.define("process.execute", os.execute)
@@ -56,8 +71,12 @@ function M.os.clock()
 end
 
 --- As os.exit, but what the program holds is released first.
+--- Raises unless `code` is a boolean or an exit status 0..255.
 function M.os.exit(code)
   if code == nil or code == true then code = 0 elseif code == false then code = 1 end
+  if math.type(code) ~= "integer" or code < 0 or code > 255 then
+    error("bad argument #1 to 'exit' (expected a boolean or 0..255)", 2)
+  end
   host.exit(code)
 end
 

@@ -15,9 +15,7 @@ M.null = native.null
 --- Raises on what JSON cannot hold (functions, NaN, cycles, lists with holes), naming its path.
 ---
 ---     json.encode { limit = 300.0, colos = json.array {} } --> '{"colos":[],"limit":300}'
-function M.encode(value, options)
-  return native.encode(value, options)
-end
+M.encode = native.encode
 
 --- The value of a JSON text.
 ---@param text string
@@ -25,9 +23,7 @@ end
 ---@return table|nil err of kind "io" on bad input: what is wrong and where
 ---
 ---     local answer, err = json.decode(body)
-function M.decode(text)
-  return native.decode(text)
-end
+M.decode = native.decode
 
 --- Marks `list` as a list, so that it is written as one even when it is empty.
 ---@param list? table a new one when absent

@@ -3,6 +3,7 @@
 
 local M = {}
 
+local durations = require "moontap.duration"
 local native = require "moontap.native.task"
 
 local function start(fns, what)
@@ -83,7 +84,11 @@ function M.timeout(duration, fn, ...)
   if type(fn) ~= "function" then
     error(("bad argument #2 to 'timeout' (function expected, got %s)"):format(type(fn)), 2)
   end
-  return native.spawn({ timeout = duration }, fn, ...):join()
+  local seconds = durations.parse(duration)
+  if not seconds then
+    error("bad argument #1 to 'timeout' (expected seconds or a duration such as \"5m\")", 2)
+  end
+  return native.spawn({ timeout = seconds }, fn, ...):join()
 end
 
 return M

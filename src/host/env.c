@@ -72,6 +72,76 @@ missing_global(lua_State *L)
     return luaL_error(L, "undefined global '%s'", name);
 }
 
+/*
+ * load, loadfile and dofile of scripts: what they load has the script's globals
+ * unless told otherwise. Upvalue: the standard function.
+ */
+
+/* load(chunk [, name [, mode [, env]]]) */
+static int
+load_here(lua_State *L)
+{
+    if (lua_gettop(L) < 4) {
+        lua_settop(L, 3);
+        host_push_env(L);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+/* loadfile([name [, mode [, env]]]) */
+static int
+loadfile_here(lua_State *L)
+{
+    if (lua_gettop(L) < 3) {
+        lua_settop(L, 2);
+        host_push_env(L);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int
+dofile_done(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return lua_gettop(L) - 1;
+}
+
+/* dofile([name]) */
+static int
+dofile_here(lua_State *L)
+{
+    const char *name = luaL_optstring(L, 1, NULL);
+
+    lua_settop(L, 1);
+    if (luaL_loadfile(L, name) != LUA_OK) {
+        return lua_error(L);
+    }
+    host_set_env(L);
+    lua_callk(L, 0, LUA_MULTRET, 0, dofile_done);
+    return dofile_done(L, LUA_OK, 0);
+}
+
+/* [-0, +0, m] Puts them into the globals on top of the stack. */
+static void
+set_loaders(lua_State *L)
+{
+    (void)lua_getfield(L, -1, "load");
+    lua_pushcclosure(L, load_here, 1);
+    lua_setfield(L, -2, "load");
+    (void)lua_getfield(L, -1, "loadfile");
+    lua_pushcclosure(L, loadfile_here, 1);
+    lua_setfield(L, -2, "loadfile");
+    lua_pushcfunction(L, dofile_here);
+    lua_setfield(L, -2, "dofile");
+}
+
 void
 host_push_env(lua_State *L)
 {
@@ -94,6 +164,7 @@ host_push_env(lua_State *L)
     }
     lua_pushvalue(L, -1);
     lua_setfield(L, -2, LUA_GNAME);
+    set_loaders(L);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, missing_global);
     lua_setfield(L, -2, "__index");

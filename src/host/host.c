@@ -105,6 +105,7 @@ host_open(struct host *host, struct fault *fault)
 void
 host_close(struct host *host)
 {
+    host_release_signals();
     if (host->L != NULL) {
         lua_close(host->L);
         host->L = NULL;

@@ -22,7 +22,8 @@ enum host_exit {
     HOST_EXIT_CREDENTIALS = 3,
     HOST_EXIT_STOPPED = 4,
     HOST_EXIT_QUOTA = 5,
-    HOST_EXIT_UNKNOWN = 6
+    HOST_EXIT_UNKNOWN = 6,
+    HOST_EXIT_SKIPPED = 8 /* 7 is a command's word for an empty capture */
 };
 
 struct host {
@@ -65,6 +66,12 @@ int host_run(struct host *host, int nargs);
 
 /* Routes SIGINT, SIGTERM and SIGUSR1 to HOST; SIGPIPE is ignored. */
 enum fault_code host_catch_signals(struct host *host, struct fault *fault);
+
+/* Signals no longer reach the state, which is about to be closed. */
+void host_release_signals(void);
+
+/* The exit status for an uncaught error of KIND (NULL: not the host's). */
+int host_exit_status(const char *kind);
 
 /*
  * In MS milliseconds of real time, 0 to take it back, interrupts whatever runs

@@ -89,19 +89,33 @@ stay_away(lua_State *L, int status, lua_KContext ctx)
     return luaL_error(L, "the program is leaving");
 }
 
-/* exit(status): leaves the program; what the script opened is still closed. */
+/* exit(status): leaves the program; what the script opened is still closed.
+ * Where nothing can wait, the script is interrupted until it comes to a place
+ * where it can be left. */
 static int
 exit_program(lua_State *L)
 {
     struct host *host = host_of(L);
-    int status = (int)luaL_optinteger(L, 1, 0);
+    lua_Integer status = luaL_optinteger(L, 1, 0);
 
-    task_check_wait(L);
+    luaL_argcheck(L, status >= 0 && status <= 255, 1, "expected an exit status 0..255");
     host->exiting = 1;
-    host->exit_status = status;
-    (void)task_ref(L);
+    host->exit_status = (int)status;
     loop_wakeup(host->loop);
+    if (!task_can_wait(L)) {
+        task_interrupt(host->tasks, "the program is leaving");
+        return luaL_error(L, "the program is leaving");
+    }
+    (void)task_ref(L);
     return task_wait(L, NULL, NULL, 0, stay_away);
+}
+
+/* exit_status(kind): the exit status for an uncaught error of that kind. */
+static int
+exit_status(lua_State *L)
+{
+    lua_pushinteger(L, host_exit_status(luaL_optstring(L, 1, NULL)));
+    return 1;
 }
 
 /* fail_alloc(n): the n-th allocation from now fails; 0: none. For tests. */
@@ -131,6 +145,7 @@ list_tasks(lua_State *L)
 static const luaL_Reg funcs[] = {
     {"alloc_failed", alloc_failed},
     {"exit", exit_program},
+    {"exit_status", exit_status},
     {"fail_alloc", fail_alloc},
     {"is_virtual", is_virtual},
     {"load_code", load_code},

@@ -6,6 +6,7 @@
 
 #include "buf.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,47 +24,57 @@ static volatile sig_atomic_t alarm_fired;
 static const char text_interrupted[] = "interrupted";
 static const char text_too_long[] = "the time limit passed";
 
+/* How long a run may take to stop once it was asked to, in seconds. */
+#define STOP_GRACE 5u
+static const char text_too_late[] = "moontap: it does not stop; leaving\n";
+
+/* Asks the run to stop, and leaves when that does not help: no hook reaches a
+ * finalizer, or a C function that takes its time. */
+static void
+ask_to_stop(const char *why)
+{
+    struct tasks *tasks = signalled_tasks;
+
+    if (tasks != NULL) {
+        task_interrupt(tasks, why);
+    }
+    (void)alarm(STOP_GRACE);
+}
+
 /* The first signal asks, the second one leaves at once. */
 static void
 on_stop_signal(int signum)
 {
-    struct tasks *tasks = signalled_tasks;
-
     (void)signum;
     if (++signal_count > 1) {
         _exit(HOST_EXIT_STOPPED);
     }
-    if (tasks != NULL) {
-        task_interrupt(tasks, text_interrupted);
-    }
+    ask_to_stop(text_interrupted);
 }
 
-/* For a script that is too busy to meet its deadline in the loop. */
+/* For a script that is too busy to meet its deadline in the loop; and the end of
+ * the grace that ask_to_stop gives. */
 static void
 on_alarm(int signum)
 {
-    struct tasks *tasks = signalled_tasks;
-
     (void)signum;
-    alarm_fired = 1;
-    if (tasks != NULL) {
-        task_interrupt(tasks, text_too_long);
+    if (alarm_fired || signal_count > 0) {
+        (void)!write(STDERR_FILENO, text_too_late, sizeof text_too_late - 1);
+        _exit(HOST_EXIT_STOPPED);
     }
+    alarm_fired = 1;
+    ask_to_stop(text_too_long);
 }
 
 int
 host_set_alarm(uint64_t ms)
 {
-    struct sigaction action;
     struct itimerval timer;
 
-    memset(&action, 0, sizeof action);
-    (void)sigemptyset(&action.sa_mask);
-    action.sa_handler = on_alarm;
     memset(&timer, 0, sizeof timer);
     timer.it_value.tv_sec = (time_t)(ms / 1000u);
     timer.it_value.tv_usec = (suseconds_t)(ms % 1000u) * 1000;
-    return sigaction(SIGALRM, &action, NULL) == 0 ? setitimer(ITIMER_REAL, &timer, NULL) : -1;
+    return setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 /* [-0, +1, m] */
@@ -100,7 +111,17 @@ host_catch_signals(struct host *host, struct fault *fault)
     action.sa_handler = on_stop_signal;
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
+    action.sa_handler = on_alarm;
+    (void)sigaction(SIGALRM, &action, NULL);
     return loop_signal_new(host->loop, SIGUSR1, on_usr1, host, &host->usr1, fault);
+}
+
+void
+host_release_signals(void)
+{
+    signalled_tasks = NULL;
+    (void)host_set_alarm(0);
 }
 
 /* Loading --------------------------------------------------------------------- */
@@ -148,8 +169,8 @@ is_over(void *arg)
     return host->exiting || task_state(host->root) >= TASK_DONE;
 }
 
-static int
-exit_status_of(const char *kind)
+int
+host_exit_status(const char *kind)
 {
     static const struct {
         const char *kind;
@@ -158,6 +179,7 @@ exit_status_of(const char *kind)
         {"usage", HOST_EXIT_USAGE},         {"credentials", HOST_EXIT_CREDENTIALS},
         {"timeout", HOST_EXIT_STOPPED},     {"cancelled", HOST_EXIT_STOPPED},
         {"quota", HOST_EXIT_QUOTA},         {"unknown_outcome", HOST_EXIT_UNKNOWN},
+        {"skipped", HOST_EXIT_SKIPPED},
     };
 
     for (size_t i = 0; kind != NULL && i < sizeof table / sizeof *table; i++) {
@@ -166,6 +188,26 @@ exit_status_of(const char *kind)
         }
     }
     return HOST_EXIT_FAILED;
+}
+
+static int
+to_text(lua_State *L)
+{
+    (void)luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+/* [-0, +1, m] Pushes the error on top as text, whatever its __tostring does. */
+static void
+push_text(lua_State *L)
+{
+    lua_pushcfunction(L, to_text);
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        lua_pop(L, 1);
+        lua_pushfstring(L, "(an error that is a %s, which cannot be shown)",
+                        luaL_typename(L, -1));
+    }
 }
 
 /* (task) -> exit status. Prints the error; guarded, because it may raise. */
@@ -183,12 +225,13 @@ show_failure(lua_State *L)
         }
         lua_insert(L, -2); /* keeps KIND alive below the error */
     }
-    (void)fprintf(stderr, "moontap: %s\n", luaL_tolstring(L, -1, NULL));
+    push_text(L);
+    (void)fprintf(stderr, "moontap: %s\n", lua_tostring(L, -1));
     if (kind == NULL || (strcmp(kind, "usage") != 0 && strcmp(kind, "credentials") != 0)) {
         task_push_traceback(L, task);
         (void)fprintf(stderr, "%s\n", lua_tostring(L, -1));
     }
-    lua_pushinteger(L, exit_status_of(kind));
+    lua_pushinteger(L, host_exit_status(kind));
     return 1;
 }
 
@@ -278,13 +321,28 @@ is_reader_gone(void)
     return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
 }
 
+/* (fn, arguments…) Guarded. */
+static int
+spawn_root(lua_State *L)
+{
+    host_of(L)->root = task_spawn_root(L, lua_gettop(L) - 1);
+    return 0;
+}
+
 int
 host_run(struct host *host, int nargs)
 {
+    lua_State *L = host->L;
     int status;
 
     task_on_report(host->tasks, report_task, host);
-    host->root = task_spawn_root(host->L, nargs);
+    lua_pushcfunction(L, spawn_root);
+    lua_insert(L, -(nargs + 2));
+    if (lua_pcall(L, nargs + 1, 0, 0) != LUA_OK) {
+        (void)fputs("moontap: not enough memory to start\n", stderr);
+        lua_pop(L, 1);
+        return HOST_EXIT_FAILED;
+    }
     if (!loop_run(host->loop, is_over, host)) {
         (void)fputs("moontap: every task waits and nothing can wake one:\n", stderr);
         on_usr1(host);
@@ -292,7 +350,8 @@ host_run(struct host *host, int nargs)
     }
     status = host->exiting ? host->exit_status : outcome(host);
     if ((fflush(stdout) != 0 || ferror(stdout)) && !is_reader_gone()) {
-        (void)fputs("moontap: cannot write to standard output\n", stderr);
+        (void)fprintf(stderr, "moontap: cannot write to standard output: %s\n",
+                      strerror(errno));
         status = status == 0 ? HOST_EXIT_FAILED : status;
     }
     return status;

@@ -130,6 +130,23 @@ set_cause(lua_State *L, int idx)
     lua_pop(L, 1);
 }
 
+/* [-0, +1, m] Pushes the traceback of FROM. On L itself the running function,
+ * a message handler, is left out; so is the last line, which every task has. */
+static void
+push_frames(lua_State *L, lua_State *from)
+{
+    static const char last[] = "\n\t[C]: in ?";
+    size_t len;
+    const char *text;
+
+    luaL_traceback(L, from, NULL, from == L ? 1 : 0);
+    text = lua_tolstring(L, -1, &len);
+    if (len > sizeof last - 1 && strcmp(text + len - (sizeof last - 1), last) == 0) {
+        lua_pushlstring(L, text, len - (sizeof last - 1));
+        lua_remove(L, -2);
+    }
+}
+
 /* [-0, +1, m] Pushes the traceback of FROM behind what is kept for the error at
  * IDX. LABEL (may be NULL) names FROM. */
 static void
@@ -151,7 +168,7 @@ push_trace(lua_State *L, int idx, lua_State *from, const char *label)
     if (label != NULL) {
         lua_pushfstring(L, "in %s: ", label);
     }
-    luaL_traceback(L, from, NULL, 0);
+    push_frames(L, from);
     lua_concat(L, lua_gettop(L) - top);
 }
 
@@ -188,18 +205,38 @@ is_cancellation(lua_State *L, int idx)
     return is;
 }
 
-/* (task) Guarded. Keeps the traceback of a task that has just failed. */
+/* [-0, +0, m] Keeps the text of the error at IDX, traceback of FROM included. */
+static void
+keep_trace_at(lua_State *L, struct task *task, int idx, lua_State *from)
+{
+    const char *label = task->root ? NULL : task->name != NULL ? task->name : "task";
+
+    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &task_traces_key);
+    push_trace(L, idx, from, label);
+    lua_rawsetp(L, -2, task);
+    lua_pop(L, 1);
+}
+
+void
+task_keep_trace_here(lua_State *L, struct task *task)
+{
+    keep_trace_at(L, task, 1, L);
+}
+
+/* (task) Guarded. What is kept of a task that has just failed. */
 static int
 keep_trace(lua_State *L)
 {
     struct task *task = lua_touserdata(L, 1);
-    const char *label = task->root ? NULL : task->name != NULL ? task->name : "task";
+    int is_kept;
 
     task_push_error(L, task);
     task->gave_in = is_cancellation(L, 2);
     (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &task_traces_key);
-    push_trace(L, -2, task->co, label);
-    lua_rawsetp(L, -2, task);
+    is_kept = lua_rawgetp(L, -1, task) == LUA_TSTRING;
+    if (!is_kept) { /* the message handler did not run, or could not */
+        keep_trace_at(L, task, 2, task->co);
+    }
     return 0;
 }
 

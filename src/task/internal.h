@@ -169,7 +169,9 @@ void task_open_errors(lua_State *L);
 void task_note_trace(lua_State *L, int idx, lua_State *from, const char *label);
 /* [-0, +0, m] The error at WAS_IDX goes on as the one at NOW_IDX. */
 void task_move_trace(lua_State *L, int was_idx, int now_idx);
-/* [-0, +0, -] TASK has just failed: keeps its traceback. */
+/* [-0, +0, m] The error at index 1 is raised in TASK right here. */
+void task_keep_trace_here(lua_State *L, struct task *task);
+/* [-0, +0, -] TASK has just failed: keeps its traceback, unless that was done. */
 void task_keep_trace(struct task *task);
 /* [-0, +0, -] */
 void task_drop_trace(lua_State *L, struct task *task);

@@ -218,7 +218,7 @@ run_task(struct task *task)
         task->nresults = 1;
         task->body_failed = 1;
         task_keep_trace(task);
-        (void)lua_resetthread(task->co); /* closes its variables; keeps the error */
+        (void)lua_resetthread(task->co); /* keeps the error */
     }
     task_finish(task);
 }
@@ -248,7 +248,7 @@ run_ready(void *arg)
 int
 task_collect(lua_State *L)
 {
-    struct task *task = lua_touserdata(L, 1);
+    struct task *task = task_check(L, 1);
 
     if (task->tasks == NULL) {
         return 0;
@@ -266,6 +266,36 @@ task_collect(lua_State *L)
     mem_free(task->name);
     task->cancel_why = task->name = NULL;
     return 0;
+}
+
+/* The message handler of every task: keeps the traceback while the stack still
+ * stands. */
+static int
+on_error(lua_State *L)
+{
+    task_keep_trace_here(L, task_scheduler(L)->current);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int
+body_done(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    if (status != LUA_OK && status != LUA_YIELD) {
+        return lua_error(L);
+    }
+    return lua_gettop(L) - 1;
+}
+
+/* (fn, arguments…) The function every task starts with. A guarded call, so that
+ * variables are closed while the task still runs and may wait. */
+static int
+task_body(lua_State *L)
+{
+    lua_pushcfunction(L, on_error);
+    lua_insert(L, 1);
+    return body_done(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, body_done), 0);
 }
 
 /* [-(1 + nargs), +1, m] */
@@ -286,13 +316,14 @@ task_create(lua_State *L, int nargs, int detached, int root)
     task_mark_base(task->co, tasks);
     task_anchor(L, task);
     lua_insert(L, fn);
-    if (!lua_checkstack(task->co, nargs + 1)) {
+    if (!lua_checkstack(task->co, nargs + 3)) {
         task_unanchor(task);
         luaL_error(L, "not enough memory");
     }
+    lua_pushcfunction(task->co, task_body);
     lua_xmove(L, task->co, nargs + 1);
     task->id = ++tasks->last_id;
-    task->nargs = nargs;
+    task->nargs = nargs + 1;
     task->state = TASK_READY;
     task->root = (unsigned char)root;
     if (!detached && !root && tasks->current != NULL) {

@@ -173,6 +173,14 @@ task_check_wait(lua_State *L)
     }
 }
 
+int
+task_can_wait(lua_State *L)
+{
+    struct tasks *tasks = task_scheduler(L);
+
+    return tasks->current != NULL && tasks->chain->co == L && is_chain_yieldable(tasks);
+}
+
 /* The contract ------------------------------------------------------------- */
 
 struct task_ref

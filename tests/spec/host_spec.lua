@@ -106,6 +106,38 @@ moontap.sleep(5)
     end
   end)
 
+  it("has its globals in what it loads", function()
+    write("part.lua", "return limit, pcall(function() return undefined_there end)")
+    assert.equal("7\t7\t7\n", (run([[
+limit = 7
+print(load("return limit")(), (assert(loadfile("part.lua"))()), (dofile("part.lua")))
+]])))
+    assert.matches("undefined global 'capp'", (run("load('return capp')()")), 1, true)
+    assert.equal("nil\n", (run("print(load('return x', 'name', 't', {})())")))
+  end)
+
+  it("may wait while its variables are closed by an error", function()
+    local output, status = run([[
+local tidy <close> = setmetatable({}, { __close = function() moontap.sleep(0.01) print("tidied") end })
+error("broken", 0)
+]])
+    assert.matches("^tidied\n", output)
+    assert.matches("moontap: broken", output)
+    assert.equal(1, status)
+  end)
+
+  it("can leave from where nothing can wait", function()
+    local output, status = run("table.sort({ 3, 2, 1 }, function() pcall(os.exit, 7) end) print('no')")
+    assert.equal("", output)
+    assert.equal(7, status)
+    assert.matches("expected a boolean or 0..255", (run("os.exit(256)")), 1, true)
+  end)
+
+  it("is shown an error that cannot show itself", function()
+    local output = run("error(setmetatable({}, { __tostring = function() error('x') end }))")
+    assert.matches("an error that is a table, which cannot be shown", output)
+  end)
+
   it("leaves with the status of os.exit, its output flushed", function()
     local output, status = run("io.write('some') os.exit(9)")
     assert.equal("some", output)
@@ -212,6 +244,14 @@ moontap.sleep(60)
 END
 ]] .. moontap_bin .. [[ run waits.lua & p=$!; up; kill -TERM $p; wait $p; echo left $?]])
     assert.matches("closed", output)
+    assert.matches("left 4", output)
+  end)
+
+  it("is followed by force when no hook can stop the script", function()
+    local output = sh([[
+echo 'setmetatable({}, { __gc = function() while true do end end }) collectgarbage()' > stuck.lua
+]] .. moontap_bin .. [[ run stuck.lua & p=$!; sleep 0.3; kill -TERM $p; wait $p; echo left $?]])
+    assert.matches("it does not stop; leaving", output)
     assert.matches("left 4", output)
   end)
 
