@@ -73,4 +73,5 @@ expect 'lua/moontap/x.lua:1: os.exit: use moontap.native.host.exit' lua/moontap/
 expect 'lua/moontap/x.lua:1: print: only a command speaks on standard output; use moontap.log' \
     lua/moontap/x.lua 'print "x"' 'return 1'
 expect 'scripts/scenarios/x.lua:1: an embedded file is a module: it returns a value' scripts/scenarios/x.lua 'local x = 1'
+expect 'README.md:2: names src/gone.c, which is not there' README.md 'x `src/loop.h`' 'x `src/` `src/gone.c`'
 exit "$failed"
