@@ -198,6 +198,9 @@ read_headers(lua_State *L, int arg, struct http_request *request)
             (void)luaL_error(L, "request: headers: a name is a %s, expected a string",
                              luaL_typename(L, -2));
         }
+        if (strlen(lua_tostring(L, -2)) != lua_rawlen(L, -2)) {
+            (void)luaL_error(L, "request: headers: a name holds a NUL byte");
+        }
         if (lua_istable(L, -1)) {
             for (i = 1; i <= lua_rawlen(L, -1); i++) {
                 (void)lua_rawgeti(L, -1, (lua_Integer)i);

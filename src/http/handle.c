@@ -108,6 +108,8 @@ set_up_handle(struct transfer *t)
     if (t->owner->no_proxy) {
         SET(CURLOPT_PROXY, ""); /* spares looking for the variables each time */
         SET(CURLOPT_NOPROXY, "");
+    } else {
+        SET(CURLOPT_NOPROXY, t->owner->direct);
     }
     return code;
 }

@@ -164,6 +164,7 @@ struct sockets {
     struct socket_entry *table; /* by descriptor */
     size_t table_len;
     unsigned registered;
+    int refused;        /* errno of the last socket that the system did not give, or 0 */
     int registered_xor; /* of the registered descriptors: with one, its number */
 };
 

@@ -348,7 +348,9 @@ switch_off_extras(struct http_exchange *ex, const struct http_request *request)
         ex->quiet[ex->quiet_count++].data = no_expect;
     }
     /* What is sent gets a short answer; what is asked for may get a long one. */
-    ex->takes_gzip = !request_has_body(ex) || names_header(request, "Accept-Encoding");
+    /* Nor is a file taken compressed: libcurl does not notice the end missing. */
+    ex->takes_gzip = request->sink_fd < 0
+                     && (!request_has_body(ex) || names_header(request, "Accept-Encoding"));
 }
 
 enum fault_code

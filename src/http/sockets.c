@@ -90,6 +90,8 @@ sockets_open(struct sockets *sockets, int family, int type, int protocol)
     struct socket_entry *entry;
 
     if (fd < 0) {
+        /* a family that is missing says nothing of the others */
+        sockets->refused = errno == EMFILE || errno == ENFILE || errno == ENOBUFS ? errno : 0;
         return -1;
     }
     entry = entry_of(sockets, fd);

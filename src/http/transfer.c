@@ -10,6 +10,7 @@
 #include "transfer_int.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -136,6 +137,20 @@ any_proxy_variable(void)
     return 0;
 }
 
+/* Whatever the variables say, what is for this machine stays on it. */
+static void
+name_direct_hosts(struct transfers *ts)
+{
+    const char *more = getenv("no_proxy") != NULL ? getenv("no_proxy") : getenv("NO_PROXY");
+
+    if (more != NULL && strcmp(more, "*") == 0) {
+        (void)snprintf(ts->direct, sizeof ts->direct, "*");
+    } else {
+        (void)snprintf(ts->direct, sizeof ts->direct, "localhost,127.0.0.0/8,::1%s%s",
+                       more != NULL ? "," : "", more != NULL ? more : "");
+    }
+}
+
 /*
  * A multi handle whose own pair of sockets no child process inherits. libcurl
  * opens them without FD_CLOEXEC and does not tell which they are; they are the
@@ -192,6 +207,7 @@ transfers_new(struct http *http, struct transfers **out, struct fault *fault)
         return fault_set(fault, FAULT_NOMEM, "libcurl cannot be started");
     }
     ts->no_proxy = !any_proxy_variable();
+    name_direct_hosts(ts);
     ts->multi = new_multi();
     ts->share = curl_share_init();
     ts->urls = urls_new();
@@ -374,10 +390,12 @@ transfer_sent(const struct http_exchange *ex)
 }
 
 static enum fault_code
-fault_of(CURLcode code)
+fault_of(CURLcode code, const struct http_exchange *ex)
 {
     switch (code) {
-    case CURLE_OUT_OF_MEMORY: return FAULT_NOMEM;
+    case CURLE_OUT_OF_MEMORY:
+        /* libcurl says so too of a header line above its own bound */
+        return ex->connected ? FAULT_LIMIT : FAULT_NOMEM;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
@@ -413,8 +431,17 @@ explain(struct transfer *t, CURLcode code)
         }
     } else if (ex->blocked_resend) {
         (void)answer_refuse(ex, FAULT_NETWORK, "the connection broke before the answer");
+    } else if (code == CURLE_COULDNT_RESOLVE_PROXY) {
+        /* libcurl's text may quote the variable, which may hold a password */
+        (void)answer_refuse(ex, FAULT_NETWORK, "the proxy that http_proxy, https_proxy or"
+                                               " all_proxy names cannot be used");
+    } else if (code == CURLE_OUT_OF_MEMORY && ex->connected) {
+        (void)answer_refuse(ex, fault_of(code, ex), "a header line of the answer is too long");
+    } else if (code == CURLE_COULDNT_CONNECT && t->owner->sockets.refused != 0) {
+        (void)answer_refuse(ex, FAULT_IO, strerror(t->owner->sockets.refused));
+        t->owner->sockets.refused = 0;
     } else {
-        (void)answer_refuse(ex, fault_of(code),
+        (void)answer_refuse(ex, fault_of(code, ex),
                             t->error[0] != '\0' ? t->error : curl_easy_strerror(code));
     }
 }

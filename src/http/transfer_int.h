@@ -48,6 +48,7 @@ struct transfers {
     int running;        /* of them, as libcurl said last */
     int recheck;        /* its count may be stale */
     int no_proxy;       /* no proxy variable is set */
+    char direct[1024];  /* hosts that no proxy is asked for */
     struct roots roots; /* as of roots_generation; borrows http's strings */
     unsigned roots_generation;
 };

@@ -441,3 +441,45 @@ describe("the log", function()
     assert.is_nil(table.concat(lines):find("hidden", 1, true))
   end)
 end)
+
+describe("a proxy in the environment", function()
+  local command = require "support.command"
+
+  it("is not asked for what is on this machine", function()
+    local s <close> = listen(function() return { status = 200, body = "direct" } end)
+    local code = ("print(moontap.http.request { url = %q }.body)"):format(url(s))
+    local _, out = command.run({ command.moontap, "run", "-e", code }, {
+      env = { http_proxy = "http://127.0.0.1:9", ALL_PROXY = "http://127.0.0.1:9" } })
+    assert.equal("direct\n", out)
+  end)
+
+  it("is not quoted in an error", function()
+    local code = "print(moontap.http.request { url = 'http://10.1.2.3/' })"
+    local _, out, err = command.run({ command.moontap, "run", "-e", code },
+      { env = { http_proxy = "http://user:SECRET word@127.0.0.1:9/" } })
+    assert.matches("the proxy that http_proxy", out, 1, true)
+    assert.is_nil((out .. err):find "SECRET")
+  end)
+end)
+
+describe("a file", function()
+  it("is never asked for compressed: its end could be missing unnoticed", function()
+    local asked
+    local s <close> = listen(function(request)
+      asked = request.headers["accept-encoding"]
+      return { status = 200, body = "text" }
+    end)
+    assert(http.request { url = url(s), to_file = dir .. "/plain" })
+    assert.is_nil(asked)
+    assert(http.request { url = url(s) })
+    assert.equal("gzip", asked)
+  end)
+end)
+
+describe("a header name", function()
+  it("is refused with a NUL byte in it", function()
+    assert.error_matches(function()
+      http.request { url = "http://127.0.0.1:1/", headers = { ["X\0Evil"] = "1" } }
+    end, "a name holds a NUL byte")
+  end)
+end)
