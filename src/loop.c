@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #define NOT_ARMED UINT64_MAX
 #define NEAR_MS 1000u
 #define HEAP_FIRST 64u
+#define DESCRIPTORS_MIN 12u
 #define BUSY_TURNS_MAX 8u /* turns with work before the kernel is asked again */
 
 struct loop {
@@ -67,9 +69,17 @@ loop_new(struct loop **out, struct fault *fault)
     struct loop *loop = mem_zalloc(sizeof *loop);
     int err;
 
+    struct rlimit limit;
+
     *out = NULL;
     if (loop == NULL) {
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS_MIN) {
+        mem_free(loop); /* libuv would abort */
+        return fault_set(fault, FAULT_IO, "start the event loop: too few descriptors are"
+                                          " allowed (ulimit -n says %u, %u are needed)",
+                         (unsigned)limit.rlim_cur, DESCRIPTORS_MIN);
     }
     loop->timer_fd = -1;
     loop->armed_ms = NOT_ARMED;

@@ -90,13 +90,19 @@ local function look(state, capture, upto)
   end
 end
 
+---Sets a flag of CAPTURE until the block is left, be it by an error.
+local function while_set(capture, flag)
+  capture[flag] = true
+  return setmetatable({}, { __close = function() capture[flag] = false end })
+end
+
 ---Brings CAPTURE up to the present. One at a time: the others take what they
 ---find.
 local function advance(state, capture)
   if capture.over or capture.looking then
     return
   end
-  capture.looking = true
+  local looking <close> = while_set(capture, "looking") -- luacheck: ignore looking
   local now = state:elapsed(capture.boot)
   local ends = math.min(capture.ends, capture.stopped or math.huge)
   local reached
@@ -108,7 +114,6 @@ local function advance(state, capture)
     capture.over = reached or ends
     capture.queue, capture.times = {}, {}
   end
-  capture.looking = false
 end
 
 ---Stamp in the files of a packet that passed at US.
@@ -146,7 +151,7 @@ end
 
 ---Ends CAPTURE for good.
 local function finish(state, capture)
-  capture.finishing = true
+  local finishing <close> = while_set(capture, "finishing") -- luacheck: ignore finishing
   capture.packets = #capture.kept
   if capture.packets == 0 then
     capture.error_message = NO_PACKETS

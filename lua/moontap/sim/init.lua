@@ -86,6 +86,10 @@ local function listen(sim, text)
   if not address then
     return failure("usage", ("listen: expected ADDRESS:PORT, got %s"):format(text))
   end
+  if not (address:find "^127%." or address == "::1") then
+    return failure("usage", ("listen: the simulator serves this machine only, and its token is no "
+      .. "secret: use 127.0.0.1 or [::1], not %s"):format(address))
+  end
   local server, err = require "moontap.native.server".listen {
     address = address, port = port, handler = sim.handler, body_max = router.BODY_MAX,
   }
