@@ -118,7 +118,8 @@ print(load("return limit")(), (assert(loadfile("part.lua"))()), (dofile("part.lu
 
   it("may wait while its variables are closed by an error", function()
     local output, status = run([[
-local tidy <close> = setmetatable({}, { __close = function() moontap.sleep(0.01) print("tidied") end })
+local function tidy() moontap.sleep(0.01) print("tidied") end
+local close <close> = setmetatable({}, { __close = tidy })
 error("broken", 0)
 ]])
     assert.matches("^tidied\n", output)
@@ -127,7 +128,8 @@ error("broken", 0)
   end)
 
   it("can leave from where nothing can wait", function()
-    local output, status = run("table.sort({ 3, 2, 1 }, function() pcall(os.exit, 7) end) print('no')")
+    local output, status = run([[
+table.sort({ 3, 2, 1 }, function() pcall(os.exit, 7) end) print('no')]])
     assert.equal("", output)
     assert.equal(7, status)
     assert.matches("expected a boolean or 0..255", (run("os.exit(256)")), 1, true)
