@@ -179,7 +179,7 @@ local function row(name, what, fn)
 end
 
 row("empty", "empty script, CPU", function()
-  local got = measure(quick and 7 or 21, quick and 10 or 20, {
+  local got = measure(quick and 9 or 41, 10, {
     { program, "run", script "empty" }, { "lua5.4", script "empty" },
   })
   return {
@@ -191,7 +191,7 @@ end)
 local function first_create(scheme, server, more, curl_more, target)
   return with_server(server, function(port)
     local base = url(scheme, port)
-    local got = measure(quick and 5 or 11, quick and 4 or 10, {
+    local got = measure(quick and 7 or 31, 4, {
       with(env_of(base, more), program, "run", script "first"),
       curl_words(pcaps_url(base), curl_more),
     })
@@ -213,11 +213,11 @@ row("first-tls", "the same over TLS, the system's roots", function()
 end)
 
 row("creates", "a create after the other, CPU", function()
-  local short, long = 100, quick and 2100 or 5100
+  local short, long = 100, 2100
   return with_server({}, function(port)
     local base = url("http", port)
     local env, bare = env_of(base), bin .. "/bare_create"
-    local got = measure(quick and 5 or 11, 1, {
+    local got = measure(quick and 7 or 31, 1, {
       with(env, program, "run", script "creates", tostring(short)),
       with(env, program, "run", script "creates", tostring(long)),
       { bare, pcaps_url(base), tostring(short) }, { bare, pcaps_url(base), tostring(long) },
@@ -259,11 +259,11 @@ row("instructions", "the same, user-space instructions", function()
 end)
 
 local function in_flight(tasks, target)
-  local short, long = tasks, tasks + (quick and 4000 or 10000)
+  local short, long = tasks, tasks + 4000
   return with_server({}, function(port)
     local base = url("http", port)
     local env, bare, n = env_of(base), bin .. "/bare_multi", tostring(tasks)
-    local got = measure(quick and 3 or 7, 1, {
+    local got = measure(quick and 5 or 15, 1, {
       with(env, program, "run", script "flight", tostring(short), n),
       with(env, program, "run", script "flight", tostring(long), n),
       { bare, pcaps_url(base), tostring(short), n }, { bare, pcaps_url(base), tostring(long), n },
@@ -300,8 +300,8 @@ row("tls-again", "one more TLS connection and create", function()
   return with_server(server, function(port)
     local base = url("https", port)
     local env = env_of(base, { "SSL_CERT_DIR=" .. t.roots })
-    local short, long = 20, quick and 120 or 320
-    local got = measure(quick and 3 or 7, 1, {
+    local short, long = 20, 120
+    local got = measure(quick and 5 or 15, 1, {
       with(env, program, "run", script "creates", tostring(short)),
       with(env, program, "run", script "creates", tostring(long)),
       { bin .. "/bare_create", pcaps_url(base), tostring(short), t.roots },
