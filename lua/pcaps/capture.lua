@@ -127,8 +127,9 @@ end
 
 local function describe(cap)
   local where = type(cap.colo_name) == "string" and ", " .. cap.colo_name or ""
-  return ("capture %s (%s%s, %s)"):format(tostring(cap.id or "without id"),
+  local text = ("capture %s (%s%s, %s)"):format(tostring(cap.id or "without id"),
     tostring(cap.type or "unknown type"), where, tostring(cap.status or "no status"))
+  return (text:gsub("%c", "?"))
 end
 
 --- The metatable of the captures of `client`; `rays` holds the cf-ray of each.
@@ -143,8 +144,16 @@ function M.metatable(client, rays)
   function methods.wait(cap, options)
     check_id(cap, 2)
     options = check_wait_options(options)
-    options.progress = options.progress or progress.default()
-    local over <close> = at_the_end(cap, options.progress) -- luacheck: ignore over
+    local line, own = progress.default(), options.progress
+    if own and line then
+      options.progress = function(...)
+        line(...)
+        own(...)
+      end
+    else
+      options.progress = own or line
+    end
+    local over <close> = at_the_end(cap, line) -- luacheck: ignore over
     local done, err = wait(cap, client, options)
     if not done then return nil, err end
     return done

@@ -100,9 +100,8 @@ end
 
 -- The parameters as they were meant when the first attempt was made: a pause must not move the
 -- window away from the event.
-local function freeze(op, subject, err)
+local function freeze(op, subject, asked_at)
   if op ~= "create" then return subject end
-  local asked_at = clock.now() - (err.elapsed or 0)
   local frozen = schema.normalize(op, subject, { now = asked_at, allow_ipv6 = true })
   if not frozen then return subject end
   if frozen.type == "simple" and not frozen.offset_time then
@@ -115,10 +114,11 @@ local function seconds(value)
   return value ~= nil and assert(duration.parse(value)) or nil
 end
 
--- The options of one attempt that may take at most `left` seconds.
-local function bounded(client, options, left)
+-- The options of one attempt that may take at most `left` seconds. `asked_at`: when the window
+-- was asked for, which a pause does not make older.
+local function bounded(client, options, left, asked_at)
   local timeout = seconds(options and options.timeout) or client.timeout
-  return { timeout = math.max(0.001, math.min(timeout, left)),
+  return { timeout = math.max(0.001, math.min(timeout, left)), asked_at = asked_at,
            allow_ipv6 = options and options.allow_ipv6 }
 end
 
@@ -140,6 +140,7 @@ end
 -- Goes on after the first attempt has failed with `err`.
 local function try_again(op, attempt, client, subject, options, path, err)
   local started = clock.boot() - (err.elapsed or 0)
+  local asked_at = clock.now() - (err.elapsed or 0)
   local max = options and options.max_retries or client.max_retries
   local total = seconds(options and options.deadline)
     or math.max(client.deadline, seconds(options and options.timeout) or 0)
@@ -148,14 +149,14 @@ local function try_again(op, attempt, client, subject, options, path, err)
     if op == "ownership.delete" and err.status == 404 and was_ambiguous then return true end
     if attempts > max or not is_retryable(op, err, subject) then break end
     was_ambiguous = was_ambiguous or is_ambiguous(err)
-    frozen = frozen or freeze(op, subject, err)
+    frozen = frozen or freeze(op, subject, asked_at)
     local wait = pause(op, err, attempts)
     if clock.boot() + wait - started >= total then break end
     sleep(wait)
     attempts = attempts + 1
     local left = total - (clock.boot() - started)
     local result
-    result, err = attempt(client, frozen, bounded(client, options, left), path)
+    result, err = attempt(client, frozen, bounded(client, options, left, asked_at), path)
     if result ~= nil then return result end
   end
   return give_up(op, err, subject, attempts)

@@ -206,7 +206,7 @@ send_params(lua_State *L, enum pcaps_op op)
 
     lua_settop(L, CALL_INDEX - 1);
     pcaps_read_options(L, 3, pcaps_ops[op].name, 1, &options);
-    pcaps_read_params(L, 2, op, options.allow_ipv6, 1, &record);
+    pcaps_read_params(L, 2, op, &options, 1, &record);
     task_check_wait(L);
     call = new_call(L, op);
     if (op == PCAPS_CREATE) {

@@ -92,9 +92,14 @@ struct pcaps_call {
 struct pcaps_options {
     uint32_t timeout_ms; /* 0: the client's */
     int allow_ipv6;
+    int64_t asked_us;    /* when the window was asked for; 0: now */
 };
 
 extern const struct pcaps_op_info pcaps_ops[];
+
+/* pcaps_client.c: Overwrites CLIENT's token, key and email wherever TEXT, which
+ * came from outside, repeats them. */
+void pcaps_hide_secrets(const struct pcaps_client *client, char *text, size_t len);
 
 /* pcaps_client.c ---------------------------------------------------------- */
 
@@ -118,7 +123,8 @@ void
 pcaps_read_options(lua_State *L, int arg, const char *op, int level, struct pcaps_options *options);
 /* [-0, +0, v] Reads and checks the parameters at ARG; raises with all problems
  * at LEVEL. RECORD borrows the table's strings. */
-void pcaps_read_params(lua_State *L, int arg, enum pcaps_op op, int allow_ipv6, int level,
+void pcaps_read_params(lua_State *L, int arg, enum pcaps_op op,
+                       const struct pcaps_options *options, int level,
                        struct schema_record *record);
 /* [-0, +0, v] The id at ARG, checked; borrowed. */
 const char *pcaps_read_id(lua_State *L, int arg, enum pcaps_op op, int level, size_t *len);
@@ -145,8 +151,8 @@ int pcaps_read_envelope(lua_State *L, const struct buf *body, int *success);
 
 /* pcaps_file.c ------------------------------------------------------------ */
 
-/* Checks that the file FD is a pcap or pcapng. FRAMED: HTTP said where it ends;
- * else a pcap must also end where a packet ends. */
-enum fault_code pcaps_file_check(int fd, int framed, struct fault *fault);
+/* Checks that the file FD is a pcap or pcapng, and that a pcap ends where a
+ * packet ends. */
+enum fault_code pcaps_file_check(int fd, struct fault *fault);
 
 #endif

@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #define SNIPPET_MAX 200 /* bytes of a foreign answer that are shown */
+#define MESSAGE_MAX 600 /* bytes of what the API says that are shown */
 #define ERRORS_SHOWN 3  /* errors of the envelope that go into the message */
 
 static const char observe_key = 0; /* registry: function(exchange), or nil */
@@ -139,6 +140,27 @@ push_snippet(lua_State *L, const char *text, size_t n)
     lua_pushlstring(L, shown, used);
 }
 
+/* [-1, +1, m] The text on top, from outside, as one line of bounded length. */
+static void
+tame(lua_State *L)
+{
+    char shown[MESSAGE_MAX];
+    size_t len, used = 0;
+    const char *text = lua_tolstring(L, -1, &len);
+
+    for (size_t i = 0; i < len && used < sizeof shown; i++) {
+        unsigned char c = (unsigned char)text[i];
+        int is_c1 = c == 0xC2 && i + 1 < len && (unsigned char)text[i + 1] < 0xA0;
+
+        if (is_c1) {
+            i++;
+        }
+        shown[used++] = c < ' ' || c == 127 || is_c1 ? ' ' : (char)c;
+    }
+    lua_pushlstring(L, shown, used);
+    lua_replace(L, -2);
+}
+
 /* [-0, +1, m] A copy of the answer's body without secrets; its bytes. */
 static const char *
 push_redacted(lua_State *L, const struct http_result *r, size_t *len)
@@ -152,6 +174,7 @@ push_redacted(lua_State *L, const struct http_result *r, size_t *len)
     }
     copy = luaL_buffinitsize(L, &b, r->body->len);
     memcpy(copy, r->body->data, r->body->len);
+    pcaps_hide_secrets(lua_touserdata(L, 1), copy, r->body->len);
     luaL_pushresultsize(&b, schema_redact(copy, r->body->len));
     return lua_tolstring(L, -1, len);
 }
@@ -295,6 +318,7 @@ push_refused(lua_State *L, const struct pcaps_call *call)
     code = first_code(L, t);
     authentication = is_authentication(r->status, code);
     push_errors_text(L, t);
+    tame(L);
     lua_pushfstring(L, "%s refused: %d%s%s%s%s", info->name, r->status, lua_tostring(L, -1),
                     authentication ? " (the token needs the permission group \"Magic Firewall "
                                      "Packet Captures - "
@@ -359,6 +383,16 @@ push_list(lua_State *L, const struct pcaps_call *call, int captures)
     return 1;
 }
 
+/* Has the capture on top an id that it can be asked for with? */
+static int
+has_id(lua_State *L)
+{
+    int has = lua_getfield(L, -1, "id") == LUA_TSTRING && lua_rawlen(L, -1) > 0;
+
+    lua_pop(L, 1);
+    return has;
+}
+
 /* [-0, +n, m] A 2xx answer with an envelope. */
 static int
 push_result(lua_State *L, const struct pcaps_call *call)
@@ -384,20 +418,13 @@ push_result(lua_State *L, const struct pcaps_call *call)
     if (!lua_istable(L, -1)) {
         return push_foreign(L, call, "with no result in the answer");
     }
+    if (call->op == PCAPS_CREATE && !has_id(L)) {
+        return push_foreign(L, call, "with a capture that has no id");
+    }
     if (wanted == PCAPS_CAPTURE) {
         adorn(L, call);
     }
     return 1;
-}
-
-/* Did HTTP itself say where the body ends? */
-static int
-is_framed(const struct pcaps_call *call)
-{
-    char value[64];
-
-    return http_header(call->exchange, "content-length", value, sizeof value) != NULL
-           || http_header(call->exchange, "transfer-encoding", value, sizeof value) != NULL;
 }
 
 /* [-0, +n, m] A 2xx answer whose body went to a file. */
@@ -414,7 +441,7 @@ push_file(lua_State *L, struct pcaps_call *call)
         lua_pushfstring(L, "download: status %d with %s, not a capture", r->status, type);
         return push_refusal(L, call, "http");
     }
-    if (pcaps_file_check(call->file.fd, is_framed(call), &fault) != FAULT_OK
+    if (pcaps_file_check(call->file.fd, &fault) != FAULT_OK
         || http_file_commit(&call->file, path, &fault) != FAULT_OK) {
         return pcaps_push_fault(L, call, &fault, HTTP_SENT_YES, r->elapsed_ms);
     }
@@ -429,7 +456,12 @@ pcaps_push_answer(lua_State *L, struct pcaps_call *call)
     enum pcaps_result wanted = pcaps_ops[call->op].result;
 
     luaL_checkstack(L, LUA_MINSTACK, NULL);
-    (void)http_header(call->exchange, "cf-ray", call->ray, sizeof call->ray);
+    if (http_header(call->exchange, "cf-ray", call->ray, sizeof call->ray) != NULL) {
+        pcaps_hide_secrets(lua_touserdata(L, 1), call->ray, strlen(call->ray));
+        for (char *c = call->ray; *c != '\0'; c++) {
+            *c = *c > ' ' && *c < 127 ? *c : '?';
+        }
+    }
     observe(L, call, r);
     if (r->code != FAULT_OK) {
         return pcaps_push_fault(L, call, &r->fault, r->sent, r->elapsed_ms);

@@ -73,6 +73,10 @@ read_option(lua_State *L, struct pcaps_options *options)
         options->allow_ipv6 = lua_toboolean(L, -1);
         return lua_isboolean(L, -1) ? NULL : "expected true or false";
     }
+    if (strcmp(key, "asked_at") == 0) { /* of a retry: the age of a window counts from then */
+        options->asked_us = (int64_t)(lua_tonumber(L, -1) * 1e6);
+        return lua_isnumber(L, -1) ? NULL : "expected seconds since 1970";
+    }
     return "unknown option";
 }
 
@@ -128,16 +132,16 @@ wrong_subject(lua_State *L, int arg, const char *op, const char *expected, int l
 }
 
 void
-pcaps_read_params(lua_State *L, int arg, enum pcaps_op op, int allow_ipv6, int level,
-                  struct schema_record *record)
+pcaps_read_params(lua_State *L, int arg, enum pcaps_op op,
+                  const struct pcaps_options *options, int level, struct schema_record *record)
 {
     const char *name = pcaps_ops[op].name;
     struct schema_problems problems;
     struct schema_rules rules = {
         .side = SCHEMA_CLIENT,
-        .allow_ipv6 = allow_ipv6,
+        .allow_ipv6 = options->allow_ipv6,
         .has_now = 1,
-        .now_us = loop_real_us(task_loop(L)),
+        .now_us = options->asked_us != 0 ? options->asked_us : loop_real_us(task_loop(L)),
     };
 
     if (!lua_istable(L, arg)) {
@@ -190,7 +194,7 @@ pcaps_check(lua_State *L)
     case PCAPS_CREATE:
     case PCAPS_OWNERSHIP_CREATE:
     case PCAPS_OWNERSHIP_VALIDATE:
-        pcaps_read_params(L, 1, op, options.allow_ipv6, 2, &record);
+        pcaps_read_params(L, 1, op, &options, 2, &record);
         break;
     case PCAPS_LIST:
     case PCAPS_OWNERSHIP_LIST: break;

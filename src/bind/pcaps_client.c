@@ -274,14 +274,36 @@ set_token_file(struct pcaps_secrets *s, const char *file, struct fault *fault)
     if (fd < 0) {
         return fault_set(fault, FAULT_IO, "token file %s: %s", file, strerror(errno));
     }
-    /* Opening must not block on a named pipe; reading it may. */
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     code = check_mode(fd, file, fault);
     if (code == FAULT_OK) {
         code = read_token(fd, file, s, fault);
     }
     (void)close(fd);
     return code;
+}
+
+static void
+hide_one(const char *secret, char *text, size_t len)
+{
+    size_t n = strlen(secret);
+    char *at = text;
+
+    while (n >= 4 && (at = memmem(at, len - (size_t)(at - text), secret, n)) != NULL) {
+        memset(at, '*', n);
+        at += n;
+    }
+}
+
+void
+pcaps_hide_secrets(const struct pcaps_client *client, char *text, size_t len)
+{
+    const struct pcaps_secrets *s = &client->secrets;
+
+    if (s->authorization[0] != '\0') {
+        hide_one(s->authorization + strlen("Bearer "), text, len);
+    }
+    hide_one(s->key, text, len);
+    hide_one(s->email, text, len);
 }
 
 /* A variable of the environment; blank counts as not set. */
@@ -398,6 +420,7 @@ pcaps_client_authorize(lua_State *L)
     struct schema_problems problems;
     struct fault fault;
     enum fault_code code;
+    lua_Integer timeout_ms;
 
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
@@ -408,7 +431,8 @@ pcaps_client_authorize(lua_State *L)
     from.email = setting(L, "api_email", 65536);
     from.key = setting(L, "api_key", 65536);
     (void)lua_getfield(L, 2, "timeout_ms");
-    client->timeout_ms = (uint32_t)luaL_checkinteger(L, -1);
+    timeout_ms = luaL_checkinteger(L, -1);
+    client->timeout_ms = timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
     if (from.token == NULL && from.token_file == NULL && from.email == NULL && from.key == NULL) {
         from.token = environment("CLOUDFLARE_API_TOKEN");
         from.email = environment("CLOUDFLARE_EMAIL");

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define FILE_HEADER 24   /* bytes before the first packet of a pcap */
+#define WALKED_MAX (64 << 20) /* what the API gives to download is far smaller */
 #define PACKET_HEADER 16 /* bytes before each packet */
 
 static uint32_t
@@ -54,7 +55,7 @@ ends_whole(int fd, off_t size, int big)
 }
 
 enum fault_code
-pcaps_file_check(int fd, int framed, struct fault *fault)
+pcaps_file_check(int fd, struct fault *fault)
 {
     unsigned char head[FILE_HEADER] = {0};
     struct stat st;
@@ -68,7 +69,8 @@ pcaps_file_check(int fd, int framed, struct fault *fault)
                          (long long)st.st_size);
     }
     if (format > 1
-        && (st.st_size < FILE_HEADER || (!framed && !ends_whole(fd, st.st_size, format == 3)))) {
+        && (st.st_size < FILE_HEADER
+            || (st.st_size <= WALKED_MAX && !ends_whole(fd, st.st_size, format == 3)))) {
         return fault_set(fault, FAULT_PROTOCOL, "the capture was cut off after %lld bytes",
                          (long long)st.st_size);
     }

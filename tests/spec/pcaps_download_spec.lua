@@ -97,6 +97,12 @@ describe("download", function()
                      cut = "middle" }, "network")
   end)
 
+  it("leaves no file when the capture ends within a packet, whatever HTTP says", function()
+    local packet = ("<I4I4I4I4"):pack(1, 0, 60, 60) .. ("x"):rep(60)
+    assert.matches("cut off", leaves_nothing(file(HEADER .. packet .. packet:sub(1, 50)), "http"))
+    leaves_nothing(file(HEADER .. packet:sub(1, 10)), "http")
+  end)
+
   it("tells the API's refusal", function()
     assert.equal("download refused: 409 [1015] not ready (cf-ray 8f00ba4-ORD)",
       leaves_nothing(api.fail(409, 1015, "not ready"), "api"))

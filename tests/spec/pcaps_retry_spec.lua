@@ -154,6 +154,24 @@ describe("a create", function()
     assert.is_true(err.retryable)
   end)
 
+  it("does not let a pause make its window too old", function()
+    local server = api.start {
+      api.fail(429, 1009, "one a minute", { ["retry-after"] = "45" }), api.capture() }
+    assert(server.client.create { type = "simple", time_limit = 60, packet_limit = 1,
+                                  offset_time = "-24h" })
+    assert.equal(2, #server.requests)
+  end)
+
+  it("is an unknown outcome when the answer names no id", function()
+    for _, result in ipairs { {}, { id = 12 }, { id = "" } } do
+      local server = api.start { api.ok(result) }
+      local cap, err = server.client.create(api.SIMPLE)
+      assert.is_nil(cap)
+      assert.equal("unknown_outcome", err.kind)
+      assert.equal(1, #server.requests)
+    end
+  end)
+
   it("keeps a relative offset_time fixed over a pause", function()
     local server = api.start {
       api.fail(429, 1009, "one a minute", { ["retry-after"] = "45" }), api.capture() }
@@ -284,5 +302,28 @@ describe("a create that is cancelled on its way", function()
     assert.equal("maybe", caught.sent)
     assert.matches("^enough; a create was under way, its outcome is unknown", tostring(caught))
     assert.equal(2, #server.requests)
+  end)
+end)
+
+describe("an error", function()
+  it("does not repeat a secret that the answer repeats", function()
+    local server = api.start { api.fail(400, 6003, "bad header: Bearer " .. api.TOKEN,
+      { ["cf-ray"] = api.TOKEN }) }
+    local _, err = server.client.list()
+    for _, text in ipairs { tostring(err), err.message, err.ray, json.encode(err.errors) } do
+      assert.is_nil(text:find(api.TOKEN, 1, true))
+    end
+    server = api.start { { status = 502, headers = {}, body = "<p>" .. api.TOKEN .. "</p>" } }
+    _, err = server.client.list { max_retries = 0 }
+    assert.is_nil(tostring(err):find(api.TOKEN, 1, true))
+  end)
+
+  it("is one line of bounded length, without control characters", function()
+    local server = api.start { api.fail(400, 1000, "a\nmoontap: forged\27[31m" .. ("x"):rep(9999),
+      { ["cf-ray"] = "8f00 ba4" }) }
+    local _, err = server.client.list()
+    assert.is_nil(tostring(err):find "%c")
+    assert.is_true(#tostring(err) < 1000)
+    assert.equal("8f00?ba4", err.ray)
   end)
 end)
