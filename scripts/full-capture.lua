@@ -8,7 +8,8 @@ local bucket = require "moontap.bucket"
 
 local colo = arg[1] or "ORD"
 local destination = arg[2] or assert(bucket.simulated())
-local enough = tonumber(arg[3]) or math.huge
+local enough = arg[3] and assert(math.tointeger(tonumber(arg[3])), "PACKETS is a number")
+  or math.huge
 
 if not arg[2] then assert(bucket.claim(destination)) end -- the simulator's
 

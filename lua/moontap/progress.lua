@@ -13,6 +13,7 @@ local ERASE <const> = "\r\27[K"
 
 local waits = {}    -- captures that are waited for, in the order in which their waits began
 local lines = {}    -- capture -> its text
+local note = nil    -- what is said while no capture is waited for
 local is_shown = false
 
 local function describe(cap, elapsed, timeout)
@@ -22,10 +23,11 @@ end
 
 local function redraw()
   local cap = waits[1]
-  if not cap then return M.clear() end
+  if not cap and not note then return M.clear() end
   local more = #waits > 1 and (" (and %d more)"):format(#waits - 1) or ""
   local width = (sys.terminal_size(STDERR) or WIDTH) - 1 -- a full line would wrap
-  io.stderr:write(ERASE, (lines[cap] .. more):sub(1, width))
+  local text = cap and lines[cap] .. more or note
+  io.stderr:write(ERASE, (text:gsub("%c", "?"):sub(1, width)))
   is_shown = true
 end
 
@@ -48,6 +50,14 @@ function M.show(cap, elapsed, timeout, is_over)
   for i = #waits, 1, -1 do
     if not lines[waits[i]] then table.remove(waits, i) end
   end
+  redraw()
+end
+
+--- Says on the line what is waited for that is no capture; nil takes it back.
+---@param text string|nil
+function M.note(text)
+  if not M.default() then return end
+  note = text
   redraw()
 end
 

@@ -8,6 +8,9 @@ local clock = require "moontap.clock"
 local config = require "moontap.config"
 local duration = require "moontap.duration"
 local effects = require "moontap.effects"
+local log = require "moontap.log"
+local opened = require "pcaps.opened"
+local progress = require "moontap.progress"
 local random = require "moontap.random"
 local schema = require "moontap.native.schema"
 
@@ -21,6 +24,7 @@ local BACKOFF_FIRST = 0.5
 local BACKOFF_MAX = 20
 local SLOT_FIRST = 15   -- a slot is free again within a minute, so pauses are longer
 local SLOT_MAX = 60
+local TOLD_FROM = 2     -- seconds
 local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8,
                  Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
 
@@ -137,6 +141,18 @@ local function give_up(op, err, subject, attempts)
   return nil, err
 end
 
+-- The pause before the next attempt; a longer one is told.
+local function rest(op, err, wait)
+  if wait < TOLD_FROM then return sleep(wait) end
+  local text = duration.format(math.ceil(wait))
+  log.info("%s; again in %s", err.message, text)
+  progress.note(POSTS[op] and err.status and ("no slot for this capture, next try in " .. text)
+    or ("%s failed, next try in %s"):format(op, text))
+  local over <close> = -- luacheck: ignore over
+    setmetatable({}, { __close = function() progress.note(nil) end })
+  sleep(wait)
+end
+
 -- Goes on after the first attempt has failed with `err`.
 local function try_again(op, attempt, client, subject, options, path, err)
   local started = clock.boot() - (err.elapsed or 0)
@@ -152,7 +168,7 @@ local function try_again(op, attempt, client, subject, options, path, err)
     frozen = frozen or freeze(op, subject, asked_at)
     local wait = pause(op, err, attempts)
     if clock.boot() + wait - started >= total then break end
-    sleep(wait)
+    rest(op, err, wait)
     attempts = attempts + 1
     local left = total - (clock.boot() - started)
     local result
@@ -173,8 +189,12 @@ function M.define(op, attempt)
       first = bounded(client, options, seconds(options.deadline))
     end
     local result, err = attempt(client, subject, first, path)
-    if result ~= nil then return result end
-    return try_again(op, attempt, client, subject, options, path, err)
+    if result == nil then
+      result, err = try_again(op, attempt, client, subject, options, path, err)
+      if result == nil then return nil, err end
+    end
+    if op == "create" then opened.note(result) end
+    return result
   end)
 end
 

@@ -37,6 +37,7 @@ struct host {
     size_t memory_max;  /* 0: no cap */
     int exiting;        /* os.exit was called: leave with exit_status */
     int exit_status;
+    int is_over;        /* host_run is done: exit_status is final */
     int is_script;      /* the root is a script: its results mean nothing */
     int cancelled;      /* the root was cancelled by a signal */
 };

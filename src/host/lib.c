@@ -110,6 +110,20 @@ exit_program(lua_State *L)
     return task_wait(L, NULL, NULL, 0, stay_away);
 }
 
+/* outcome(): the exit status, once the run is over; nil before. */
+static int
+outcome(lua_State *L)
+{
+    const struct host *host = host_of(L);
+
+    if (host->is_over) {
+        lua_pushinteger(L, host->exit_status);
+    } else {
+        lua_pushnil(L);
+    }
+    return 1;
+}
+
 /* exit_status(kind): the exit status for an uncaught error of that kind. */
 static int
 exit_status(lua_State *L)
@@ -150,6 +164,7 @@ static const luaL_Reg funcs[] = {
     {"is_virtual", is_virtual},
     {"load_code", load_code},
     {"load_script", load_script},
+    {"outcome", outcome},
     {"set_alarm", set_alarm},
     {"set_memory_max", set_memory_max},
     {"set_virtual", set_virtual},

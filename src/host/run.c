@@ -210,6 +210,24 @@ push_text(lua_State *L)
     }
 }
 
+/* Prints a traceback without the frames of the commands, which tell a script's
+ * author nothing. */
+static void
+print_frames(const char *text)
+{
+    static const char *const own[] = {"\tlua/moontap/cmd/", "\t(...tail calls...)"};
+
+    while (*text != '\0') {
+        size_t n = strcspn(text, "\n");
+
+        if (strncmp(text, own[0], strlen(own[0])) != 0
+            && strncmp(text, own[1], strlen(own[1])) != 0) {
+            (void)fprintf(stderr, "%.*s\n", (int)n, text);
+        }
+        text += n + (text[n] == '\n');
+    }
+}
+
 /* (task) -> exit status. Prints the error; guarded, because it may raise. */
 static int
 show_failure(lua_State *L)
@@ -229,7 +247,7 @@ show_failure(lua_State *L)
     (void)fprintf(stderr, "moontap: %s\n", lua_tostring(L, -1));
     if (kind == NULL || (strcmp(kind, "usage") != 0 && strcmp(kind, "credentials") != 0)) {
         task_push_traceback(L, task);
-        (void)fprintf(stderr, "%s\n", lua_tostring(L, -1));
+        print_frames(lua_tostring(L, -1));
     }
     lua_pushinteger(L, host_exit_status(kind));
     return 1;
@@ -354,5 +372,7 @@ host_run(struct host *host, int nargs)
                       strerror(errno));
         status = status == 0 ? HOST_EXIT_FAILED : status;
     }
+    host->exit_status = status;
+    host->is_over = 1;
     return status;
 }

@@ -137,11 +137,11 @@ describe("--lock", function()
     return process
   end
 
-  it("leaves with one line and status 8 while another run holds it", function()
+  it("leaves with status 8 while another run holds it, and says so with -v", function()
     local process = hold()
-    local status, out, err = run("run", "--lock", "nightly", "-e", "print('ran')")
+    local status, out, err = run("run", "-v", "--lock", "nightly", "-e", "print('ran')")
     local other = run("run", "--lock", "daily", "-e", "")
-    local quiet, _, nothing = run("run", "-q", "--lock", "nightly", "-e", "print('ran')")
+    local quiet, _, nothing = run("run", "--lock", "nightly", "-e", "print('ran')")
     process.stop()
     assert.equal(8, status)
     assert.equal("", out)

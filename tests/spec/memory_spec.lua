@@ -97,6 +97,7 @@ local operations = {
     load_script = function()
       native.host.load_script("scripts/first-capture.lua", { [0] = "x" })
     end,
+    outcome = function() native.host.outcome() end,
     exit_status = function() native.host.exit_status("timeout") end,
     tasks = function() native.host.tasks() end,
   },

@@ -2,6 +2,8 @@
 
 local config = require "moontap.config"
 local errors = require "moontap.errors"
+local host = require "moontap.native.host"
+local sys = require "moontap.native.sys"
 
 local M = {}
 
@@ -10,16 +12,11 @@ M.FAILED = 1
 M.USAGE = 2
 M.SKIPPED = 8
 
-local STATUS <const> = {
-  usage = 2, credentials = 3, timeout = 4, cancelled = 4, quota = 5, unknown_outcome = 6,
-  skipped = 8,
-}
-
 ---The exit status for a kind of error.
 ---@param kind? string
 ---@return integer
 function M.status_of(kind)
-  return STATUS[kind] or M.FAILED
+  return host.exit_status(kind)
 end
 
 ---Writes one line to standard error.
@@ -49,7 +46,10 @@ function M.failure(err, command)
     M.complain(tostring(err))
     return M.FAILED
   end
-  if err.kind == "skipped" and config.quiet then return M.SKIPPED end
+  -- a crontab line mails what is written, and the status says it already
+  if err.kind == "skipped" and (config.quiet or config.verbose == 0 and not sys.isatty(2)) then
+    return M.SKIPPED
+  end
   if err.kind == "usage" then return M.usage(err.message, command) end
   M.complain(tostring(err))
   return M.status_of(err.kind)

@@ -1,0 +1,34 @@
+-- opened: the full captures that this process opened. One that still runs when the process fails
+-- holds the account's only slot, so whoever reads the failure is told.
+
+local config = require "moontap.config"
+local host = require "moontap.native.host"
+
+local M = {}
+
+local captures = {} -- in the order in which they were opened
+
+local function is_running(cap)
+  return not cap:done() and not cap.stop_requested
+end
+
+local function tell()
+  if (host.outcome() or 0) == 0 or config.sim then return end
+  for _, cap in ipairs(captures) do
+    if is_running(cap) then
+      io.stderr:write(("moontap: %s goes on; to stop it: moontap stop %s\n"):format(
+        tostring(cap), (tostring(cap.id):gsub("%c", "?"))))
+    end
+  end
+end
+
+-- Runs when the state closes, however the run ended.
+M.guard = setmetatable({}, { __gc = tell })
+
+--- Remembers a capture that was opened here.
+---@param cap table
+function M.note(cap)
+  if type(cap) == "table" and cap.type == "full" then captures[#captures + 1] = cap end
+end
+
+return M
