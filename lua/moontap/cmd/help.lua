@@ -6,8 +6,11 @@ local errors = require "moontap.errors"
 ---@type moontap.cmd.Command
 local M = {
   summary = "show help, of a command or of all",
-  usage = { "moontap help [COMMAND]" },
-  arguments = { { "topic", name = "COMMAND", help = "which command", optional = true } },
+  usage = { "moontap help [COMMAND | OPERATION]" },
+  description = "Shows all commands, one COMMAND in full, or the parameters of an OPERATION of "
+    .. "the API: create, ownership.create, ownership.validate.",
+  arguments = { { "topic", name = "COMMAND", help = "which command, or operation of the API",
+                  optional = true } },
 }
 
 local EPILOGUE <const> = [[
@@ -40,8 +43,18 @@ function M.short()
     .. "\n\nTry: moontap help COMMAND; moontap run --sim FILE needs no account."
 end
 
+local function is_operation(name)
+  for _, op in ipairs(require "moontap.fields".OPERATIONS) do
+    if op == name then return true end
+  end
+  return false
+end
+
 function M.run(args)
-  if args.topic then
+  local operation = args.topic and args.topic:gsub("^pcaps%.", "")
+  if operation and is_operation(operation) then
+    print(require "moontap.fields".text(operation))
+  elseif args.topic then
     if not command.exists(args.topic) then
       return nil, errors.new("usage", command.unknown(args.topic))
     end
