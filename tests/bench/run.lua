@@ -259,7 +259,7 @@ row("instructions", "the same, user-space instructions", function()
 end)
 
 local function in_flight(tasks, target)
-  local short, long = tasks, tasks + 4000
+  local short, long = tasks, tasks + (quick and 4000 or 9000)
   return with_server({}, function(port)
     local base = url("http", port)
     local env, bare, n = env_of(base), bin .. "/bare_multi", tostring(tasks)
