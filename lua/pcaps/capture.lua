@@ -6,9 +6,11 @@ local config = require "moontap.config"
 local duration = require "moontap.duration"
 local effects = require "moontap.effects"
 local errors = require "moontap.errors"
-local progress = require "moontap.progress"
+local later = require "moontap.later"
 local retry = require "pcaps.retry"
 local schema = require "moontap.native.schema"
+
+local progress = later "moontap.progress"
 
 local sleep = effects.caller("sleep")
 

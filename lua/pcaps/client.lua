@@ -5,11 +5,13 @@ local capture = require "pcaps.capture"
 local config = require "moontap.config"
 local credentials = require "pcaps.credentials"
 local duration = require "moontap.duration"
-local log = require "moontap.log"
+local later = require "moontap.later"
 local native = require "moontap.native.pcaps"
 local retry = require "pcaps.retry"
 local schema = require "moontap.native.schema"
-local store = require "pcaps.store"
+
+local log = later "moontap.log"
+local store = later "pcaps.store"
 
 local M = {}
 
@@ -117,7 +119,9 @@ local function set_up(state)
   if not ok then return nil, err end
   state.fields.account_id, state.fields.base_url = settings.account_id, settings.base_url
   state.ready = true
-  if config.verbose > 0 or log.enabled("info") then native.observe(log_exchange) end
+  local is_heard = config.verbose > 0
+    or package.loaded["moontap.log"] and log.enabled("info") -- its level is set only by loading it
+  if is_heard then native.observe(log_exchange) end
   return true
 end
 

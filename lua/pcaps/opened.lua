@@ -9,7 +9,7 @@ local M = {}
 local captures = {} -- in the order in which they were opened
 
 local function is_running(cap)
-  return not cap:done() and not cap.stop_requested
+  return getmetatable(cap) and not cap:done() and not cap.stop_requested
 end
 
 local function tell()
@@ -25,10 +25,10 @@ end
 -- Runs when the state closes, however the run ended.
 M.guard = setmetatable({}, { __gc = tell })
 
---- Remembers a capture that was opened here.
+--- Remembers a full capture that was opened here.
 ---@param cap table
 function M.note(cap)
-  if type(cap) == "table" and cap.type == "full" then captures[#captures + 1] = cap end
+  captures[#captures + 1] = cap
 end
 
 return M

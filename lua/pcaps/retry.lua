@@ -8,11 +8,13 @@ local clock = require "moontap.clock"
 local config = require "moontap.config"
 local duration = require "moontap.duration"
 local effects = require "moontap.effects"
-local log = require "moontap.log"
-local opened = require "pcaps.opened"
-local progress = require "moontap.progress"
-local random = require "moontap.random"
+local later = require "moontap.later"
 local schema = require "moontap.native.schema"
+
+local log = later "moontap.log"
+local opened = later "pcaps.opened"
+local progress = later "moontap.progress"
+local random = later "moontap.random"
 
 local sleep = effects.caller("sleep")
 
@@ -193,7 +195,7 @@ function M.define(op, attempt)
       result, err = try_again(op, attempt, client, subject, options, path, err)
       if result == nil then return nil, err end
     end
-    if op == "create" then opened.note(result) end
+    if op == "create" and result.type == "full" then opened.note(result) end
     return result
   end)
 end
