@@ -160,6 +160,19 @@ upper_bound(const struct check *c, const struct schema_field *f)
     return f->full_max != 0 && (c->types & SCHEMA_FULL) ? f->full_max : f->max;
 }
 
+/* What a script's author should have written instead of the text V. */
+static const char *
+integer_hint(const struct check *c, const struct schema_field *f, const struct schema_value *v)
+{
+    if (!is_client(c) || v->kind != SCHEMA_IS_STRING) {
+        return "";
+    }
+    if (v->len > 0 && strspn(v->as.text, "0123456789") == v->len) {
+        return "; leave out the quotes";
+    }
+    return f->format == SCHEMA_SECONDS ? "; a duration is written \"90s\" or \"5m\"" : "";
+}
+
 static void
 check_integer(struct check *c, const struct schema_field *f, struct schema_value *v)
 {
@@ -180,7 +193,8 @@ check_integer(struct check *c, const struct schema_field *f, struct schema_value
     if (f->full_max != 0 && c->types != SCHEMA_BOTH) {
         (void)snprintf(owner, sizeof owner, " for a %s capture", type_name(c->types));
     }
-    problem(c, f, "expected integer%s%s, got %s", range, owner, describe(f, v, got, sizeof got));
+    problem(c, f, "expected integer%s%s, got %s%s", range, owner,
+            describe(f, v, got, sizeof got), integer_hint(c, f, v));
 }
 
 /* Turns "-10m" into the time it means. Returns 0 when V is not of that form. */

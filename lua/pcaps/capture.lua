@@ -131,7 +131,7 @@ local function describe(cap)
   local where = type(cap.colo_name) == "string" and ", " .. cap.colo_name or ""
   local text = ("capture %s (%s%s, %s)"):format(tostring(cap.id or "without id"),
     tostring(cap.type or "unknown type"), where, tostring(cap.status or "no status"))
-  return (text:gsub("%c", "?"))
+  return (schema.redact(text):gsub("%c", "?"))
 end
 
 --- The metatable of the captures of `client`; `rays` holds the cf-ray of each.

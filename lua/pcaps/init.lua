@@ -2,6 +2,7 @@
 -- client; pcaps.client{…} gives the same functions for another account.
 
 local client = require "pcaps.client"
+local schema = require "moontap.native.schema"
 
 local default = client.default()
 
@@ -36,5 +37,19 @@ local M = {
   --- Buckets that full captures may go to: create, list, delete, validate.
   ownership = default.ownership,
 }
+
+--- A name that is none is an error here already, not a nil that is called later.
+local function missing(kind)
+  return function(members, name)
+    local names = {}
+    for known in pairs(members) do names[#names + 1] = known end
+    local near = schema.near(tostring(name), names)
+    error(("%s has no member '%s'%s"):format(kind, tostring(name),
+      near and "; did you mean '" .. near .. "'?" or ""), 2)
+  end
+end
+
+setmetatable(M, { __index = missing "pcaps" })
+setmetatable(M.ownership, { __index = missing "pcaps.ownership" })
 
 return M

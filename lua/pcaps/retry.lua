@@ -130,6 +130,7 @@ end
 
 local function give_up(op, err, subject, attempts)
   err.attempts = attempts
+  if attempts > 1 then err.message = ("%s (tried %d times)"):format(err.message, attempts) end
   err.retryable = is_retryable(op, err, subject)
   if op == "create" and err.kind == "api" and is_refused_for_now(op, err, subject) then
     err.kind = "quota" -- the account's slot did not get free in time

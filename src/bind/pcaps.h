@@ -71,6 +71,8 @@ struct pcaps_client {
     int ready;           /* url and secrets are set */
     uint32_t timeout_ms; /* of one attempt */
     size_t url_len;
+    size_t base_len;     /* of the base URL in url */
+    char origin[160];    /* where the credentials come from, in words */
     size_t path_at;                                   /* where the path starts in url */
     char url[PCAPS_URL_MAX + PCAPS_SEGMENT_MAX + 32]; /* …/accounts/ID/pcaps */
 };
@@ -97,9 +99,17 @@ struct pcaps_options {
 
 extern const struct pcaps_op_info pcaps_ops[];
 
-/* pcaps_client.c: Overwrites CLIENT's token, key and email wherever TEXT, which
- * came from outside, repeats them. */
-void pcaps_hide_secrets(const struct pcaps_client *client, char *text, size_t len);
+/* pcaps_redact.c ------------------------------------------------------------ */
+
+/*
+ * [-0, +0, m] Overwrites in TEXT, which came from outside, the credentials of
+ * the client at index 1, the keys in the destination_conf of the parameters at
+ * index 2, and what a text names as a bucket's key.
+ */
+void pcaps_hide_secrets(lua_State *L, char *text, size_t len);
+/* [-0, +0, m] The same, and the queries of bucket URIs, for the value at the
+ * top and all strings in it. */
+void pcaps_redact(lua_State *L);
 
 /* pcaps_client.c ---------------------------------------------------------- */
 

@@ -15,6 +15,8 @@
 
 #define SNIPPET_MAX 200 /* bytes of a foreign answer that are shown */
 #define MESSAGE_MAX 600 /* bytes of what the API says that are shown */
+#define CODE_NO_ROUTE 7003
+#define PCAPS_ID_LEN 32
 #define ERRORS_SHOWN 3  /* errors of the envelope that go into the message */
 
 static const char observe_key = 0; /* registry: function(exchange), or nil */
@@ -87,14 +89,34 @@ set_facts(lua_State *L, const struct pcaps_call *call, enum http_sent sent, int 
     }
 }
 
+/* [-0, +1, m] Pushes what was asked for: the operation, and the id it is about. */
+static const char *
+push_subject(lua_State *L, const struct pcaps_call *call)
+{
+    const char *name = pcaps_ops[call->op].name;
+
+    return lua_type(L, 2) == LUA_TSTRING ? lua_pushfstring(L, "%s %s", name, lua_tostring(L, 2))
+                                         : lua_pushstring(L, name);
+}
+
+/* What may help with a fault that libcurl words for its own authors. */
+static const char *
+hint_of(const struct fault *fault)
+{
+    return strstr(fault->msg, "wrong version number") != NULL
+               ? " (does that port speak plain HTTP? a simulator's address starts with http://)"
+               : "";
+}
+
 int
 pcaps_push_fault(lua_State *L, const struct pcaps_call *call, const struct fault *fault,
                  enum http_sent sent, uint64_t elapsed_ms)
 {
     lua_pushnil(L);
-    lua_pushfstring(L, "%s: %s", pcaps_ops[call->op].name, fault->msg);
+    lua_pushfstring(L, "%s: %s%s", push_subject(L, call), fault->msg, hint_of(fault));
     task_new_error(L, fault_kind(fault->code), lua_tostring(L, -1));
-    lua_remove(L, -2);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
     set_facts(L, call, sent, fault->status, elapsed_ms);
     return 2;
 }
@@ -174,7 +196,7 @@ push_redacted(lua_State *L, const struct http_result *r, size_t *len)
     }
     copy = luaL_buffinitsize(L, &b, r->body->len);
     memcpy(copy, r->body->data, r->body->len);
-    pcaps_hide_secrets(lua_touserdata(L, 1), copy, r->body->len);
+    pcaps_hide_secrets(L, copy, r->body->len);
     luaL_pushresultsize(&b, schema_redact(copy, r->body->len));
     return lua_tolstring(L, -1, len);
 }
@@ -185,13 +207,14 @@ push_foreign(lua_State *L, const struct pcaps_call *call, const char *why)
 {
     const struct http_result *r = http_result(call->exchange);
     size_t len;
+    const char *subject = push_subject(L, call);
     const char *body = push_redacted(L, r, &len);
 
     if (len == 0) {
-        lua_pushfstring(L, "%s: status %d %s", pcaps_ops[call->op].name, r->status, why);
+        lua_pushfstring(L, "%s: status %d %s", subject, r->status, why);
     } else {
         push_snippet(L, body, len);
-        lua_pushfstring(L, "%s: status %d %s: %s", pcaps_ops[call->op].name, r->status, why,
+        lua_pushfstring(L, "%s: status %d %s: %s", subject, r->status, why,
                         lua_tostring(L, -1));
     }
     return push_refusal(L, call, "http");
@@ -299,14 +322,46 @@ is_envelope(lua_State *L, int t)
     return errors || success;
 }
 
+/* [-0, +1, m] Pushes what to look at after a refusal with CODE, or "". */
+static void
+push_advice(lua_State *L, const struct pcaps_call *call, lua_Integer code, int authentication)
+{
+    const struct pcaps_client *client = lua_touserdata(L, 1);
+    const struct http_result *r = http_result(call->exchange);
+    int has_id = lua_type(L, 2) == LUA_TSTRING, top = lua_gettop(L);
+    const char *base = lua_pushlstring(L, client->url, client->base_len);
+
+    if (authentication) {
+        size_t before = client->base_len + strlen("/accounts/");
+        const char *account = lua_pushlstring(L, client->url + before,
+                                              client->url_len - before - strlen("/pcaps"));
+
+        lua_pushfstring(L,
+                        " (account %s, credentials from %s; they need the permission group"
+                        " \"Magic Firewall Packet Captures - %s PCAPs API\")",
+                        account, client->origin,
+                        pcaps_ops[call->op].writes ? "Write" : "Read");
+    } else if (r->status == 404 && !has_id) {
+        lua_pushfstring(L, " (is the base URL right? it ends in /client/v4, and is now %s)",
+                        base);
+    } else if (r->status == 404 && lua_rawlen(L, 2) != PCAPS_ID_LEN && code != CODE_NO_ROUTE) {
+        lua_pushliteral(L, " (an id has 32 characters)");
+    } else if (code == CODE_NO_ROUTE) {
+        lua_pushfstring(L, " (is the base URL right? it is now %s)", base);
+    } else {
+        lua_pushliteral(L, "");
+    }
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+}
+
 /* [-0, +2, m] A refusal, or an answer of something in between. */
 static int
 push_refused(lua_State *L, const struct pcaps_call *call)
 {
     const struct http_result *r = http_result(call->exchange);
-    const struct pcaps_op_info *info = &pcaps_ops[call->op];
     size_t len;
-    const char *body = push_redacted(L, r, &len);
+    const char *text, *subject, *body = push_redacted(L, r, &len);
     lua_Integer code;
     int t, authentication;
 
@@ -314,17 +369,17 @@ push_refused(lua_State *L, const struct pcaps_call *call)
         lua_pop(L, 1);
         return push_foreign(L, call, "and no answer of the API");
     }
+    pcaps_redact(L); /* again: JSON has more ways to write a text than one */
     t = lua_gettop(L);
     code = first_code(L, t);
     authentication = is_authentication(r->status, code);
     push_errors_text(L, t);
     tame(L);
-    lua_pushfstring(L, "%s refused: %d%s%s%s%s", info->name, r->status, lua_tostring(L, -1),
-                    authentication ? " (the token needs the permission group \"Magic Firewall "
-                                     "Packet Captures - "
-                                   : "",
-                    authentication ? (info->writes ? "Write" : "Read") : "",
-                    authentication ? " PCAPs API\" for this account)" : "");
+    text = lua_tostring(L, -1);
+    subject = push_subject(L, call);
+    lua_pushfstring(L, "%s refused: %d%s", subject, r->status, text);
+    push_advice(L, call, code, authentication);
+    lua_concat(L, 2);
     (void)push_refusal(L, call, authentication ? "credentials" : "api");
     if (code != 0) {
         set_integer(L, "code", code);
@@ -457,7 +512,7 @@ pcaps_push_answer(lua_State *L, struct pcaps_call *call)
 
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (http_header(call->exchange, "cf-ray", call->ray, sizeof call->ray) != NULL) {
-        pcaps_hide_secrets(lua_touserdata(L, 1), call->ray, strlen(call->ray));
+        pcaps_hide_secrets(L, call->ray, strlen(call->ray));
         for (char *c = call->ray; *c != '\0'; c++) {
             *c = *c > ' ' && *c < 127 ? *c : '?';
         }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define GROUP "\"Magic Firewall Packet Captures - "
+#define PIPE_PATIENCE_MS 10000
 #define HOW_TO                                                                                \
     "set CLOUDFLARE_API_TOKEN or give --token-file (or set CLOUDFLARE_EMAIL and "             \
     "CLOUDFLARE_API_KEY). The token needs the permission group " GROUP "Read PCAPs API\" to " \
@@ -237,29 +239,54 @@ check_mode(int fd, const char *file, struct fault *fault)
     return FAULT_OK;
 }
 
+/* Waits until FD, which may be a pipe that somebody still has to write to, can
+ * be read. Returns 0, or -1 with errno set. */
+static int
+wait_for_pipe(int fd)
+{
+    struct pollfd input = {.fd = fd, .events = POLLIN};
+    int ready;
+
+    ready = poll(&input, 1, PIPE_PATIENCE_MS); /* a signal ends it: the run is to stop */
+    if (ready == 0) {
+        errno = ETIMEDOUT;
+    }
+    return ready > 0 ? 0 : -1;
+}
+
+/* Reads FD into TEXT (SIZE bytes) as a C string. Returns its length, or -1 with
+ * errno set. */
+static ssize_t
+read_all(int fd, char *text, size_t size)
+{
+    size_t n = 0;
+    ssize_t got = 1;
+
+    while (got > 0 && n < size - 1) {
+        if (wait_for_pipe(fd) != 0) {
+            return -1;
+        }
+        got = read(fd, text + n, size - 1 - n);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    text[n] = '\0';
+    return got < 0 ? -1 : (ssize_t)n;
+}
+
 static enum fault_code
 read_token(int fd, const char *file, struct pcaps_secrets *s, struct fault *fault)
 {
-    char text[PCAPS_TOKEN_MAX + 256];
-    size_t n = 0;
-    ssize_t got = 1;
+    char text[PCAPS_TOKEN_MAX + 256], label[FAULT_MSG_MAX / 2];
+    ssize_t n = read_all(fd, text, sizeof text);
     enum fault_code code;
 
-    while (got > 0 && n < sizeof text - 1) {
-        got = read(fd, text + n, sizeof text - 1 - n);
-        if (got > 0) {
-            n += (size_t)got;
-        } else if (got < 0 && errno == EINTR) {
-            got = 1;
-        }
-    }
-    text[n] = '\0';
-    if (got < 0) {
+    if (n < 0) {
         code = fault_set(fault, FAULT_IO, "token file %s: %s", file, strerror(errno));
-    } else if (strlen(text) != n) {
+    } else if (strlen(text) != (size_t)n) {
         code = fault_set(fault, FAULT_INVALID, "token file %s holds a NUL byte", file);
     } else {
-        code = set_token(s, text, "the token in the token file", fault);
+        (void)snprintf(label, sizeof label, "the token in %s", file);
+        code = set_token(s, text, label, fault);
     }
     explicit_bzero(text, sizeof text);
     return code;
@@ -282,30 +309,6 @@ set_token_file(struct pcaps_secrets *s, const char *file, struct fault *fault)
     return code;
 }
 
-static void
-hide_one(const char *secret, char *text, size_t len)
-{
-    size_t n = strlen(secret);
-    char *at = text;
-
-    while (n >= 4 && (at = memmem(at, len - (size_t)(at - text), secret, n)) != NULL) {
-        memset(at, '*', n);
-        at += n;
-    }
-}
-
-void
-pcaps_hide_secrets(const struct pcaps_client *client, char *text, size_t len)
-{
-    const struct pcaps_secrets *s = &client->secrets;
-
-    if (s->authorization[0] != '\0') {
-        hide_one(s->authorization + strlen("Bearer "), text, len);
-    }
-    hide_one(s->key, text, len);
-    hide_one(s->email, text, len);
-}
-
 /* A variable of the environment; blank counts as not set. */
 static const char *
 environment(const char *name)
@@ -318,7 +321,26 @@ environment(const char *name)
 /* Where the secrets come from. */
 struct sources {
     const char *token, *token_file, *email, *key;
+    int is_environment;
 };
+
+/* Says in CLIENT where its credentials come from, for the error that refuses
+ * them. */
+static void
+note_origin(struct pcaps_client *client, const struct sources *from)
+{
+    const char *where = from->is_environment ? "CLOUDFLARE_API_TOKEN" : "api_token";
+
+    if (from->token_file != NULL) {
+        (void)snprintf(client->origin, sizeof client->origin, "token file %s", from->token_file);
+        return;
+    }
+    if (from->token == NULL) {
+        where = from->is_environment ? "CLOUDFLARE_EMAIL and CLOUDFLARE_API_KEY"
+                                     : "api_email and api_key";
+    }
+    (void)snprintf(client->origin, sizeof client->origin, "%s", where);
+}
 
 static enum fault_code
 set_secrets(struct pcaps_secrets *s, const struct sources *from, struct fault *fault)
@@ -389,6 +411,7 @@ set_url(struct pcaps_client *client, const char *base_url, const char *account, 
         n--;
     }
     client->path_at = host;
+    client->base_len = n;
     client->url_len =
         (size_t)snprintf(client->url, sizeof client->url, "%.*s/accounts/%s/pcaps", (int)n,
                          base_url, pcaps_encode(account, strlen(account), segment));
@@ -416,7 +439,7 @@ pcaps_client_authorize(lua_State *L)
 {
     struct pcaps_client *client = pcaps_check_client(L, 1);
     const char *base_url, *account, *problem;
-    struct sources from;
+    struct sources from = {0};
     struct schema_problems problems;
     struct fault fault;
     enum fault_code code;
@@ -437,11 +460,17 @@ pcaps_client_authorize(lua_State *L)
         from.token = environment("CLOUDFLARE_API_TOKEN");
         from.email = environment("CLOUDFLARE_EMAIL");
         from.key = environment("CLOUDFLARE_API_KEY");
+        from.is_environment = 1;
     }
+    note_origin(client, &from);
     code = set_secrets(&client->secrets, &from, &fault);
     if (code != FAULT_OK) {
-        lua_pushfstring(L, "%s: %s%s", fault.msg,
-                        account == NULL ? "set CLOUDFLARE_ACCOUNT_ID, and " : "", HOW_TO);
+        if (from.token == NULL && from.token_file == NULL) { /* nothing to mend: how to begin */
+            lua_pushfstring(L, "%s: %s%s", fault.msg,
+                            account == NULL ? "set CLOUDFLARE_ACCOUNT_ID, and " : "", HOW_TO);
+        } else {
+            lua_pushstring(L, fault.msg);
+        }
         return refuse(L, "credentials", lua_tostring(L, -1));
     }
     if (account == NULL) {

@@ -77,12 +77,12 @@ missing_global(lua_State *L)
  * unless told otherwise. Upvalue: the standard function.
  */
 
-/* load(chunk [, name [, mode [, env]]]) */
+/* Calls the standard function; the environment comes after BEFORE arguments. */
 static int
-load_here(lua_State *L)
+call_loader(lua_State *L, int before)
 {
-    if (lua_gettop(L) < 4) {
-        lua_settop(L, 3);
+    if (lua_gettop(L) <= before) {
+        lua_settop(L, before);
         host_push_env(L);
     }
     lua_pushvalue(L, lua_upvalueindex(1));
@@ -91,18 +91,18 @@ load_here(lua_State *L)
     return lua_gettop(L);
 }
 
+/* load(chunk [, name [, mode [, env]]]) */
+static int
+load_here(lua_State *L)
+{
+    return call_loader(L, 3);
+}
+
 /* loadfile([name [, mode [, env]]]) */
 static int
 loadfile_here(lua_State *L)
 {
-    if (lua_gettop(L) < 3) {
-        lua_settop(L, 2);
-        host_push_env(L);
-    }
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    return lua_gettop(L);
+    return call_loader(L, 2);
 }
 
 static int

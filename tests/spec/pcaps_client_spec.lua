@@ -45,6 +45,13 @@ describe("arguments", function()
     assert.matches("timeout: expected a duration", raises(pcaps.client, { timeout = {} }))
   end)
 
+  it("are found by their names, and a name that is none is no nil", function()
+    assert.matches("pcaps has no member 'lst'; did you mean 'list'%?",
+      raises(function() return pcaps.lst() end))
+    assert.matches("pcaps%.ownership has no member 'creat'; did you mean 'create'%?",
+      raises(function() return pcaps.ownership.creat {} end))
+  end)
+
   it("tell a colon from a dot", function()
     local client = pcaps.client { account_id = "a" }
     assert.matches("with a dot", raises(client.create, client, api.SIMPLE))
@@ -185,6 +192,28 @@ describe("credentials", function()
     assert.equal("Bearer tok-123", server.requests[1].headers.authorization)
   end)
 
+  it("may come from a pipe, and wait for who writes it", function()
+    local server = api.start { api.ok {} }
+    local pipe = dir .. "/pipe"
+    assert(os.execute("mkfifo -m 600 " .. pipe))
+    assert(os.execute("(sleep 0.2; printf 'tok-pipe\\n') >" .. pipe .. " &"))
+    local client = assert(pcaps.client { account_id = "acc", base_url = api.URL,
+                                         token_file = pipe })
+    assert(client.list())
+    assert.equal("Bearer tok-pipe", server.requests[1].headers.authorization)
+  end)
+
+  it("that the API refuses are told with their account and origin", function()
+    api.start { api.fail(403, 9109, "Unauthorized") }
+    local file = token_file("tok-123\n", "600")
+    local client = assert(pcaps.client { account_id = "acc", base_url = api.URL,
+                                         token_file = file })
+    local _, err = client.list()
+    assert.equal("credentials", err.kind)
+    assert.is_truthy(tostring(err):find("account acc, credentials from token file " .. file, 1,
+      true))
+  end)
+
   it("are refused from a file that everybody can read", function()
     assert.matches("chmod", refused { token_file = token_file("tok", "644") })
   end)
@@ -200,12 +229,7 @@ describe("credentials", function()
   end)
 
   it("that are missing say what to do", function()
-    config.token_file = token_file("", "600")
-    local client = pcaps.client { account_id = "acc", base_url = api.URL }
-    local list, err = client.list()
-    assert.is_nil(list)
-    assert.equal("credentials", err.kind)
-    local text = tostring(err)
+    local text = refused { api_email = "ops@example.com" }
     for _, part in ipairs { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY",
                             "--sim" } do
       assert.is_truthy(text:find(part, 1, true))

@@ -104,7 +104,7 @@ describe("download", function()
   end)
 
   it("tells the API's refusal", function()
-    assert.equal("download refused: 409 [1015] not ready (cf-ray 8f00ba4-ORD)",
+    assert.equal("download " .. api.ID .. " refused: 409 [1015] not ready (cf-ray 8f00ba4-ORD)",
       leaves_nothing(api.fail(409, 1015, "not ready"), "api"))
   end)
 

@@ -30,7 +30,7 @@ describe("a read", function()
     assert.equal(3, err.attempts)
     assert.is_true(err.retryable)
     assert.equal("list: status 502 and no answer of the API: <html> <h1>Bad gateway</h1></html>"
-      .. " (cf-ray 9ed9e-AMS)", tostring(err))
+      .. " (tried 3 times) (cf-ray 9ed9e-AMS)", tostring(err))
   end)
 
   it("waits as long as retry-after says", function()
@@ -70,7 +70,8 @@ describe("a read", function()
     assert.equal(1011, err.code)
     assert.equal("yes", err.sent)
     assert.is_false(err.retryable)
-    assert.equal("get refused: 404 [1011] not found (cf-ray 8f00ba4-ORD)", tostring(err))
+    assert.equal("get " .. api.ID .. " refused: 404 [1011] not found (cf-ray 8f00ba4-ORD)",
+      tostring(err))
     assert.equal(1, #server.requests)
   end)
 
@@ -200,6 +201,27 @@ describe("a create", function()
     assert.is_nil(json.encode(err.errors):find("hunter2", 1, true))
     assert.matches("r2://b%?%*%*%*", tostring(err))
   end)
+end)
+
+describe("what an answer repeats of a bucket's keys", function()
+  local SENT = "r2://b?account-id=1&access-key-id=AKIDNUMBER1&secret-access-key=hunter2"
+  local told = {
+    ["without its scheme"] = "no bucket: b?access-key-id=AKIDNUMBER1&secret-access-key=hunter2",
+    ["alone"] = "the key hunter2 of AKIDNUMBER1 is not known",
+    ["escaped in JSON"] = "\\u0068unter2 and \\u0041KIDNUMBER1",
+    ["encoded for a URL"] = "b%3Faccess-key-id%3DAKIDNUMBER1%26secret-access-key%3Dhunter2",
+  }
+  for how, text in pairs(told) do
+    it("is hidden when it stands " .. how, function()
+      local server = api.start { api.json(400, ('{"success":false,"errors":[{"code":1007,'
+        .. '"message":"%s"}],"messages":[],"result":null}'):format(text)) }
+      local _, err = server.client.ownership.create { destination_conf = SENT }
+      for _, seen in ipairs { tostring(err), err.message, json.encode(err.errors) } do
+        assert.is_nil(seen:find("hunter2", 1, true))
+        assert.is_nil(seen:find("AKIDNUMBER1", 1, true))
+      end
+    end)
+  end
 end)
 
 describe("ownership.delete", function()

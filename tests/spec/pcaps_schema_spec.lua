@@ -32,6 +32,14 @@ describe("schema.check", function()
     }))
   end)
 
+  it("says how to write what came in quotes", function()
+    assert.same({
+      'time_limit: expected integer 1..300 for a simple capture, got string "5 minutes"; '
+        .. 'a duration is written "90s" or "5m"',
+      'packet_limit: expected integer 1..10000, got string "53"; leave out the quotes',
+    }, problems("create", { type = "simple", packet_limit = "53", time_limit = "5 minutes" }))
+  end)
+
   it("gives JSON pointers", function()
     local found = schema.check("create", { type = "simple", time_limit = 1, packet_limit = 1,
       filter_v1 = { protocol = 256 } }, "client")

@@ -17,12 +17,12 @@ function M.run()
   local pcaps = require "pcaps"
   local caps, err = pcaps.list()
   if not caps then return nil, err end
+  local list = json.array {}
+  for i, cap in ipairs(caps) do list[i] = show.public(cap) end
   if config.json then
-    local list = json.array {}
-    for i, cap in ipairs(caps) do list[i] = show.public(cap) end
     print(json.encode(list, { pretty = true }))
-  elseif #caps > 0 then
-    print(show.table(caps))
+  elseif #list > 0 then
+    print(show.table(list))
   elseif not config.quiet then
     io.stderr:write("no captures\n")
   end

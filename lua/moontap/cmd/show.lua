@@ -1,6 +1,7 @@
 -- show: captures as people and as programs read them.
 
 local json = require "moontap.json"
+local log = require "moontap.log"
 local schema = require "moontap.native.schema"
 
 local M = {}
@@ -44,9 +45,8 @@ end
 ---@return table
 function M.public(cap)
   local copy = {}
-  for name, value in pairs(cap) do copy[name] = value end
-  if type(copy.destination_conf) == "string" then
-    copy.destination_conf = schema.redact(copy.destination_conf)
+  for name, value in pairs(cap) do
+    copy[name] = type(value) == "string" and log.redact(schema.redact(value)) or value
   end
   return copy
 end
