@@ -2,15 +2,19 @@
 --
 -- Reads, stop and delete may be sent again at will. A POST may not: there is no key by which
 -- the API could tell a repeated request from a second one. It is sent again only when it
--- certainly did not leave, or when the answer is a refusal that waiting can cure.
+-- certainly did not leave, or when the answer is a refusal that waiting can cure. Else the list of
+-- the account is asked what became of it (adopt.lua).
 
 local clock = require "moontap.clock"
 local config = require "moontap.config"
 local duration = require "moontap.duration"
 local effects = require "moontap.effects"
+local intents = require "pcaps.intents"
 local later = require "moontap.later"
-local schema = require "moontap.native.schema"
 
+local adopt = later "pcaps.adopt"
+local httpdate = later "pcaps.httpdate"
+local json = later "moontap.json"
 local log = later "moontap.log"
 local opened = later "pcaps.opened"
 local progress = later "moontap.progress"
@@ -27,19 +31,8 @@ local BACKOFF_MAX = 20
 local SLOT_FIRST = 15   -- a slot is free again within a minute, so pauses are longer
 local SLOT_MAX = 60
 local TOLD_FROM = 2     -- seconds
-local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8,
-                 Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
 
 local POSTS = { create = true, ["ownership.create"] = true, ["ownership.validate"] = true }
-
--- Seconds until the HTTP date TEXT, or nil when it is none.
-local function until_date(text)
-  local day, month, year, time =
-    text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d:%d%d:%d%d) GMT$")
-  if not day or not MONTHS[month] then return nil end
-  local at = clock.parse(("%s-%02d-%sT%sZ"):format(year, MONTHS[month], day, time))
-  return at and math.max(0, at - clock.now())
-end
 
 --- How many seconds the server asked to wait. They are real ones: a simulator whose time is
 --- compressed says so in what it sends.
@@ -51,7 +44,8 @@ function M.asked_pause(err)
   if text:match("^%s*%d+%.?%d*%s*$") then
     return tonumber(text)
   end
-  return until_date(text)
+  local at = httpdate.parse(text)
+  return at and math.max(0, at - clock.now())
 end
 
 local function is_refused_for_now(op, err, subject)
@@ -75,7 +69,10 @@ local function is_ambiguous(err)
   return err.sent ~= "no" and not is_clear_refusal(err)
 end
 
-local function is_passing(err)
+--- Whether an error of an operation that may be repeated leaves room for another try.
+---@param err table
+---@return boolean
+function M.is_passing(err)
   local status = err.status
   if err.kind == "network" or err.kind == "timeout" then return true end
   if err.kind == "http" and not status then return true end
@@ -89,7 +86,7 @@ local function is_retryable(op, err, subject)
     if err.sent == "no" then return err.kind == "network" or err.kind == "timeout" end
     return is_clear_refusal(err) and is_refused_for_now(op, err, subject)
   end
-  return is_passing(err)
+  return M.is_passing(err)
 end
 
 -- Seconds to wait before attempt number `attempts` + 1.
@@ -104,13 +101,12 @@ local function pause(op, err, attempts)
   return random.uniform() * math.min(BACKOFF_MAX, BACKOFF_FIRST * 2 ^ (attempts - 1))
 end
 
--- The parameters as they were meant when the first attempt was made: a pause must not move the
--- window away from the event.
-local function freeze(op, subject, asked_at)
-  if op ~= "create" then return subject end
-  local frozen = schema.normalize(op, subject, { now = asked_at, allow_ipv6 = true })
-  if not frozen then return subject end
-  if frozen.type == "simple" and not frozen.offset_time then
+-- The parameters as they were sent: a script may have changed its table since, and a pause must
+-- not move the window away from the event.
+local function freeze(op, subject, body, asked_at)
+  if not body then return subject end
+  local frozen = assert(json.decode(body))
+  if op == "create" and frozen.type == "simple" and not frozen.offset_time then
     frozen.offset_time = clock.format(asked_at)
   end
   return frozen
@@ -125,21 +121,45 @@ end
 local function bounded(client, options, left, asked_at)
   local timeout = seconds(options and options.timeout) or client.timeout
   return { timeout = math.max(0.001, math.min(timeout, left)), asked_at = asked_at,
-           allow_ipv6 = options and options.allow_ipv6 }
+           allow_ipv6 = true }
 end
 
-local function give_up(op, err, subject, attempts)
-  err.attempts = attempts
-  if attempts > 1 then err.message = ("%s (tried %d times)"):format(err.message, attempts) end
-  err.retryable = is_retryable(op, err, subject)
-  if op == "create" and err.kind == "api" and is_refused_for_now(op, err, subject) then
+local function list_ids(found)
+  local ids = {}
+  for i, entry in ipairs(found or {}) do ids[i] = tostring(entry.id) end
+  return ids
+end
+
+-- A POST that may have been done: what the list of the account knows of it, or nil and the error.
+local function settle(call, err)
+  local op, intent = call.op, call.intent
+  intent.params = assert(json.decode(call.body))
+  intent.timeout = seconds(call.options and call.options.timeout)
+  local result, why, found = adopt.find(op, call.client, intent)
+  if result then
+    log.info("%s; it was done, and found in the list: %s", err.message, tostring(result.id))
+    return result
+  end
+  err.cause = err.kind
+  err.kind = "unknown_outcome"
+  err.candidates = list_ids(found)
+  err.message = ("outcome unknown, not sent again: %s; %s%s"):format(err.message, why,
+    #err.candidates > 0 and ": " .. table.concat(err.candidates, ", ") or "")
+  return nil, err
+end
+
+local function give_up(call, err)
+  local op = call.op
+  err.attempts = call.attempts
+  if call.attempts > 1 then
+    err.message = ("%s (tried %d times)"):format(err.message, call.attempts)
+  end
+  err.retryable = is_retryable(op, err, call.subject)
+  if op == "create" and err.kind == "api" and is_refused_for_now(op, err, call.subject) then
     err.kind = "quota" -- the account's slot did not get free in time
   elseif POSTS[op] and is_ambiguous(err) then
-    err.cause = err.kind
-    err.kind = "unknown_outcome"
-    err.message = ("outcome unknown, not sent again: %s%s"):format(err.message,
-      op == "create" and "; pcaps.list() shows whether a capture was opened" or "")
     err.retryable = false
+    return settle(call, err)
   end
   return nil, err
 end
@@ -156,47 +176,66 @@ local function rest(op, err, wait)
   sleep(wait)
 end
 
--- Goes on after the first attempt has failed with `err`.
-local function try_again(op, attempt, client, subject, options, path, err)
-  local started = clock.boot() - (err.elapsed or 0)
-  local asked_at = clock.now() - (err.elapsed or 0)
+-- One more attempt, after a pause of `wait` seconds. `left`: what it may take.
+local function repeat_attempt(call, err, wait, ends, asked_at)
+  call.intent.sent = nil
+  rest(call.op, err, wait)
+  call.intent.sent = clock.boot()
+  call.attempts = call.attempts + 1
+  local result, body
+  result, err, body = call.attempt(call.client, call.subject,
+    bounded(call.client, call.options, ends - clock.boot(), asked_at), call.path)
+  call.body = body or call.body
+  return result, err
+end
+
+-- Goes on after the first attempt of `call` has failed with `err`.
+local function try_again(call, err)
+  local op, client, options = call.op, call.client, call.options
+  local elapsed = err.elapsed or 0
+  local asked_at = clock.now() - elapsed
   local max = options and options.max_retries or client.max_retries
-  local total = seconds(options and options.deadline)
-    or math.max(client.deadline, seconds(options and options.timeout) or 0)
-  local was_ambiguous, attempts, frozen = false, 1, nil
+  local ends = clock.boot() - elapsed + (seconds(options and options.deadline)
+    or math.max(client.deadline, seconds(options and options.timeout) or 0))
+  local was_ambiguous = false
+  call.subject = freeze(op, call.subject, call.body, asked_at)
   while true do
     if op == "ownership.delete" and err.status == 404 and was_ambiguous then return true end
-    if attempts > max or not is_retryable(op, err, subject) then break end
+    if call.attempts > max or not is_retryable(op, err, call.subject) then break end
     was_ambiguous = was_ambiguous or is_ambiguous(err)
-    frozen = frozen or freeze(op, subject, asked_at)
-    local wait = pause(op, err, attempts)
-    if clock.boot() + wait - started >= total then break end
-    rest(op, err, wait)
-    attempts = attempts + 1
-    local left = total - (clock.boot() - started)
+    local wait = pause(op, err, call.attempts)
+    if clock.boot() + wait >= ends then break end
     local result
-    result, err = attempt(client, frozen, bounded(client, options, left, asked_at), path)
+    result, err = repeat_attempt(call, err, wait, ends, asked_at)
     if result ~= nil then return result end
   end
-  return give_up(op, err, subject, attempts)
+  return give_up(call, err)
 end
 
 --- Defines effect "pcaps.OP". `attempt` sends one request and waits for its answer.
 ---@param op string
----@param attempt fun(client: userdata, subject: any, options?: table, path?: string): any, table?
+---@param attempt fun(client: userdata, subject: any, options?: table, path?: string): any, table?,
+---  string? the result; or nil, an error and, where there are parameters, the body that was sent
 ---@return function caller
 function M.define(op, attempt)
   return effects.define("pcaps." .. op, function(client, subject, options, path)
+    local intent <close> = op == "create" and intents.begin(client) or nil
     local first = options
     if options and options.deadline then
       first = bounded(client, options, seconds(options.deadline))
+      first.allow_ipv6 = options.allow_ipv6
     end
-    local result, err = attempt(client, subject, first, path)
+    local result, err, body = attempt(client, subject, first, path)
     if result == nil then
-      result, err = try_again(op, attempt, client, subject, options, path, err)
+      result, err = try_again({ op = op, attempt = attempt, client = client, subject = subject,
+        options = options, path = path, body = body, attempts = 1,
+        intent = intent or { sent = clock.boot() - (err.elapsed or 0) } }, err)
       if result == nil then return nil, err end
     end
-    if op == "create" and result.type == "full" then opened.note(result) end
+    if intent then
+      intents.settle(intent, result.id)
+      if result.type == "full" then opened.note(result) end
+    end
     return result
   end)
 end

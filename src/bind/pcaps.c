@@ -1,6 +1,8 @@
 /*
  * moontap.native.pcaps: one attempt of each of the nine operations of the
- * PCAPs API. Owns the calls under way; every operation waits.
+ * PCAPs API. Owns the calls under way; every operation waits. A list is
+ * followed by the Date of its answer, or nil; the failure of an operation with
+ * parameters, nil and an error, by the JSON that was sent.
  *
  * Stack of an operation: 1 client, 2 parameters or id, 3 options, 4 path of a
  * download, 5 the call.
@@ -136,6 +138,20 @@ fill_headers(const struct pcaps_client *client, const struct pcaps_call *call,
     return n;
 }
 
+/*
+ * [-0, +1 or 0, m] With nil and an error on top: pushes the body that was sent.
+ * It is what was meant, whatever became of the table of parameters since.
+ */
+static int
+push_sent(lua_State *L, const struct pcaps_call *call)
+{
+    if (call->body.len == 0 || !lua_isnil(L, -2)) {
+        return 0;
+    }
+    lua_pushlstring(L, buf_cstr(&call->body), call->body.len);
+    return 1;
+}
+
 static int
 finished(lua_State *L, int status, lua_KContext ctx)
 {
@@ -145,6 +161,9 @@ finished(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     n = pcaps_push_answer(L, call);
+    if (n == 2) {
+        n += push_sent(L, call);
+    }
     release(call);
     return n;
 }
@@ -178,7 +197,8 @@ send_request(lua_State *L, const struct pcaps_client *client, struct pcaps_call 
     }
     call->ref = task_ref(L);
     if (http_start(http, &request, done, call, &call->exchange, &fault) != FAULT_OK) {
-        return pcaps_push_fault(L, call, &fault, HTTP_SENT_NO, 0);
+        int n = pcaps_push_fault(L, call, &fault, HTTP_SENT_NO, 0);
+        return n + push_sent(L, call);
     }
     return task_wait(L, cancel, call, 0, finished); /* nothing below may raise */
 }

@@ -415,7 +415,18 @@ adorn(lua_State *L, const struct pcaps_call *call)
     (void)lua_setmetatable(L, t);
 }
 
-/* [-0, +1, m] The list at T, or an empty one when there is none. */
+/* [-0, +1, m] The time of the server when it answered, or nil. */
+static int
+push_date(lua_State *L, const struct pcaps_call *call)
+{
+    char date[40];
+
+    lua_pushstring(L, http_header(call->exchange, "date", date, sizeof date));
+    return 1;
+}
+
+/* [-0, +2, m] The list on top, or an empty one when there is none, and the
+ * answer's date. */
 static int
 push_list(lua_State *L, const struct pcaps_call *call, int captures)
 {
@@ -423,7 +434,7 @@ push_list(lua_State *L, const struct pcaps_call *call, int captures)
 
     if (lua_isnil(L, -1)) {
         lua_newtable(L);
-        return 1;
+        return 1 + push_date(L, call);
     }
     if (!lua_istable(L, -1)) {
         return push_foreign(L, call, "with a result that is no list");
@@ -435,7 +446,7 @@ push_list(lua_State *L, const struct pcaps_call *call, int captures)
         }
         lua_pop(L, 1);
     }
-    return 1;
+    return 1 + push_date(L, call);
 }
 
 /* Has the capture on top an id that it can be asked for with? */

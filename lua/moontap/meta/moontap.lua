@@ -33,6 +33,7 @@ moontap = {}
 ---@field retryable? boolean trying again later can help
 ---@field sent? "no"|"maybe"|"yes" whether the request left
 ---@field attempts? integer
+---@field candidates? string[] ids that may be what a create of unknown outcome opened
 
 ---A length of time: seconds, or text such as "90s", "5m", "1h30m".
 ---@alias moontap.Duration number|string

@@ -54,6 +54,13 @@ function M.start(replies, options)
   return api
 end
 
+--- How many requests with `method` a server of this module was sent.
+function M.count(server, method)
+  local n = 0
+  for _, request in ipairs(server.requests) do n = n + (request.method == method and 1 or 0) end
+  return n
+end
+
 function M.stop()
   http.set_inproc(M.URL, nil)
 end
