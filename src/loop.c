@@ -36,6 +36,8 @@ struct loop {
     struct loop_job *first, *last; /* the ready queue */
     unsigned live_watches;     /* those that count as something to wait for */
     unsigned holds;
+    loop_fn before_wait;       /* may be NULL */
+    void *before_wait_arg;
     unsigned busy_turns;       /* since the kernel was asked last */
     int is_virtual;
     uint64_t virtual_ms;
@@ -559,6 +561,13 @@ loop_wakeup(struct loop *loop)
 
 /* Running ------------------------------------------------------------------ */
 
+void
+loop_on_wait(struct loop *loop, loop_fn fn, void *arg)
+{
+    loop->before_wait = fn;
+    loop->before_wait_arg = arg;
+}
+
 static int
 has_future(const struct loop *loop)
 {
@@ -613,6 +622,9 @@ loop_run(struct loop *loop, int (*done)(void *arg), void *arg)
         }
         if (loop->first == NULL) {
             loop->busy_turns = 0;
+            if (loop->before_wait != NULL) {
+                loop->before_wait(loop->before_wait_arg);
+            }
             wait_turn(loop);
         } else if (++loop->busy_turns >= BUSY_TURNS_MAX) {
             loop->busy_turns = 0;

@@ -93,6 +93,10 @@ enum fault_code loop_signal_new(struct loop *loop, int signum, loop_fn fn,
                                 struct fault *fault);
 void loop_signal_free(struct loop_signal *sig);
 
+/* Calls FN(ARG) each time before the loop waits; NULL takes it back. There is
+ * room for one. */
+void loop_on_wait(struct loop *loop, loop_fn fn, void *arg);
+
 /* A watch or signal that does not count as something to wait for: loop_run
  * returns although it is still there (signals never count). */
 void loop_watch_unref(struct loop_watch *watch);

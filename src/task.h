@@ -111,6 +111,15 @@ void task_cancel(struct task *task, const char *kind, const char *why);
 /* May be called from a signal handler: makes the running coroutine raise an
  * error of kind "cancelled" with the message WHY (static). */
 void task_interrupt(struct tasks *tasks, const char *why);
+/* May be called from a signal handler: as task_interrupt, but only the task of
+ * task_set_foreground and those below it meet the error; the second time they
+ * are closed, the third time everybody meets it. */
+void task_interrupt_foreground(struct tasks *tasks, const char *why);
+/* From now on TASK (NULL: nobody) is whom interrupts of the foreground are for;
+ * those of before are forgotten. It is forgotten when it ends. */
+void task_set_foreground(struct tasks *tasks, struct task *task);
+/* Is there a task in the foreground? */
+int task_has_foreground(const struct tasks *tasks);
 /* [-0, +1, m] Pushes a text with one line a task: state, and file:line where it
  * waits. */
 void task_push_list(lua_State *L, struct tasks *tasks);

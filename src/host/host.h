@@ -40,6 +40,7 @@ struct host {
     int is_over;        /* host_run is done: exit_status is final */
     int is_script;      /* the root is a script: its results mean nothing */
     int cancelled;      /* the root was cancelled by a signal */
+    int interrupts_told; /* Ctrl-Cs that the function of host_on_interrupt knows of */
 };
 
 /* Opens HOST (memory given by the caller). FAULT_NOMEM, FAULT_IO. */
@@ -67,6 +68,10 @@ int host_run(struct host *host, int nargs);
 
 /* Routes SIGINT, SIGTERM and SIGUSR1 to HOST; SIGPIPE is ignored. */
 enum fault_code host_catch_signals(struct host *host, struct fault *fault);
+
+/* [-1, +0, m] From now on SIGINT calls the function on top of the stack, in a task
+ * of its own, instead of stopping the run; nil takes it back. */
+void host_on_interrupt(lua_State *L);
 
 /* Signals no longer reach the state, which is about to be closed. */
 void host_release_signals(void);

@@ -156,6 +156,19 @@ list_tasks(lua_State *L)
     return 1;
 }
 
+/* on_interrupt(fn | nil): Ctrl-C calls fn in a task of its own, instead of
+ * stopping the run. */
+static int
+on_interrupt(lua_State *L)
+{
+    lua_settop(L, 1);
+    if (!lua_isnil(L, 1)) {
+        luaL_checktype(L, 1, LUA_TFUNCTION);
+    }
+    host_on_interrupt(L);
+    return 0;
+}
+
 static const luaL_Reg funcs[] = {
     {"alloc_failed", alloc_failed},
     {"exit", exit_program},
@@ -164,6 +177,7 @@ static const luaL_Reg funcs[] = {
     {"is_virtual", is_virtual},
     {"load_code", load_code},
     {"load_script", load_script},
+    {"on_interrupt", on_interrupt},
     {"outcome", outcome},
     {"set_alarm", set_alarm},
     {"set_memory_max", set_memory_max},

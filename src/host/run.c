@@ -5,6 +5,7 @@
 #include "host.h"
 
 #include "buf.h"
+#include "leave.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -20,6 +21,10 @@
 static struct tasks *volatile signalled_tasks;
 static volatile sig_atomic_t signal_count;
 static volatile sig_atomic_t alarm_fired;
+static volatile sig_atomic_t is_interactive; /* SIGINT is for the foreground */
+static volatile sig_atomic_t interrupt_count;
+
+static const char interrupt_key = 0; /* registry: function() that SIGINT calls */
 
 static const char text_interrupted[] = "interrupted";
 static const char text_too_long[] = "the time limit passed";
@@ -47,9 +52,22 @@ on_stop_signal(int signum)
 {
     (void)signum;
     if (++signal_count > 1) {
-        _exit(HOST_EXIT_STOPPED);
+        leave_now(HOST_EXIT_STOPPED);
     }
     ask_to_stop(text_interrupted);
+}
+
+static void
+on_interrupt_signal(int signum)
+{
+    struct tasks *tasks = signalled_tasks;
+
+    if (!is_interactive) {
+        on_stop_signal(signum);
+    } else if (tasks != NULL) {
+        interrupt_count++;
+        task_interrupt_foreground(tasks, text_interrupted);
+    }
 }
 
 /* For a script that is too busy to meet its deadline in the loop; and the end of
@@ -60,7 +78,7 @@ on_alarm(int signum)
     (void)signum;
     if (alarm_fired || signal_count > 0) {
         (void)!write(STDERR_FILENO, text_too_late, sizeof text_too_late - 1);
-        _exit(HOST_EXIT_STOPPED);
+        leave_now(HOST_EXIT_STOPPED);
     }
     alarm_fired = 1;
     ask_to_stop(text_too_long);
@@ -109,12 +127,44 @@ host_catch_signals(struct host *host, struct fault *fault)
     (void)sigaction(SIGPIPE, &action, NULL);
     signalled_tasks = host->tasks;
     action.sa_handler = on_stop_signal;
-    (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGHUP, &action, NULL);
+    action.sa_handler = on_interrupt_signal;
+    (void)sigaction(SIGINT, &action, NULL);
     action.sa_handler = on_alarm;
     (void)sigaction(SIGALRM, &action, NULL);
     return loop_signal_new(host->loop, SIGUSR1, on_usr1, host, &host->usr1, fault);
+}
+
+void
+host_on_interrupt(lua_State *L)
+{
+    is_interactive = !lua_isnil(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key);
+}
+
+/* Guarded. */
+static int
+spawn_interrupt(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &interrupt_key) == LUA_TFUNCTION) {
+        task_spawn(L, 0, 1);
+    }
+    return 0;
+}
+
+/* Tells the function of host_on_interrupt of a Ctrl-C. */
+static void
+tell_interrupt(struct host *host)
+{
+    host->interrupts_told = interrupt_count;
+    lua_pushcfunction(host->L, spawn_interrupt);
+    if (lua_pcall(host->L, 0, 0, 0) != LUA_OK) {
+        lua_pop(host->L, 1); /* no memory: the next one may reach it */
+    }
+    if (!task_has_foreground(host->tasks)) {
+        task_set_foreground(host->tasks, NULL);
+    }
 }
 
 void
@@ -161,6 +211,9 @@ is_over(void *arg)
 {
     struct host *host = arg;
 
+    if (interrupt_count != host->interrupts_told) {
+        tell_interrupt(host);
+    }
     if ((signal_count > 0 || alarm_fired) && !host->cancelled) {
         host->cancelled = 1;
         task_cancel(host->root, "cancelled",

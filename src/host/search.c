@@ -47,6 +47,7 @@ static const struct {
     {"http", "http"},
     {"pcaps", "http"},
     {"server", "server"},
+    {"term", "term"},
 };
 
 /* Embedded ------------------------------------------------------------------ */

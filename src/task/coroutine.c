@@ -91,7 +91,7 @@ task_drive(struct tasks *tasks, lua_State *co, lua_State *from, int nargs,
 
     tasks->chain = &link;
     tasks->running = co;
-    if (tasks->interrupted) {
+    if (task_is_interrupted(tasks)) {
         task_arm_interrupt(co, 0);
     }
     status = lua_resume(co, from, nargs, nresults);

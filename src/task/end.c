@@ -73,6 +73,9 @@ complete(struct task *task)
     int keep = task->root;
 
     task_free_deadline(task);
+    if (task->tasks->foreground == task) {
+        task_set_foreground(task->tasks, NULL);
+    }
     if (task->failed_child != NULL) { /* its own end hides the child's */
         task_unanchor(task->failed_child);
         task->failed_child = NULL;

@@ -95,6 +95,8 @@ struct tasks {
     volatile sig_atomic_t interrupted;
     const char *volatile interrupt_why;
     int interrupts;            /* raised so far */
+    struct task *foreground;   /* whom people's interrupts are meant for; NULL: nobody */
+    volatile sig_atomic_t foreground_interrupts; /* of it, so far */
     int passing;               /* a host wait is on its way up to its task */
     uint32_t last_park;
     task_report_fn report;
@@ -160,6 +162,11 @@ int task_drive(struct tasks *tasks, lua_State *co, lua_State *from, int nargs,
                int *nresults);
 
 /* wait.c */
+static inline int
+task_is_interrupted(const struct tasks *tasks)
+{
+    return tasks->interrupted || tasks->foreground_interrupts > 0;
+}
 void task_arm_interrupt(lua_State *L, int count);
 int task_sleep(lua_State *L);
 

@@ -85,6 +85,19 @@ task_cancel_method(lua_State *L)
     return 0;
 }
 
+/* task:kill(): as cancel, but it does not run again. */
+static int
+task_kill_method(lua_State *L)
+{
+    struct task *task = task_check(L, 1);
+
+    task_cancel(task, "cancelled", "killed");
+    if (!task_is_over(task) && task->state != TASK_RUNNING) {
+        task->kill = 1;
+    }
+    return 0;
+}
+
 static int
 task_status(lua_State *L)
 {
@@ -185,8 +198,17 @@ new_error(lua_State *L)
     return 1;
 }
 
+/* [foreground(task | nil)]: from now on people's interrupts are meant for it. */
+static int
+foreground(lua_State *L)
+{
+    task_set_foreground(task_scheduler(L), lua_isnil(L, 1) ? NULL : task_check(L, 1));
+    return 0;
+}
+
 static const luaL_Reg funcs[] = {
     {"current", current},
+    {"foreground", foreground},
     {"join_all", task_join_all},
     {"join_any", task_join_any},
     {"new_error", new_error},
@@ -198,6 +220,7 @@ static const luaL_Reg funcs[] = {
 static const luaL_Reg methods[] = {
     {"cancel", task_cancel_method},
     {"join", task_join},
+    {"kill", task_kill_method},
     {"status", task_status},
     {NULL, NULL},
 };

@@ -192,6 +192,11 @@ run_task(struct task *task)
         task_finish(task);
         return;
     }
+    if (task->kill) {
+        task_kill(task);
+        task_finish(task);
+        return;
+    }
     task->state = TASK_RUNNING;
     task->wait = WAIT_NONE;
     task->parked = NULL;

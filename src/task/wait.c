@@ -11,6 +11,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#define FOREGROUND_PATIENCE 3 /* interrupts of the foreground that only it meets */
 #define HOOK_AGAIN 100000 /* instructions between two raised interrupts */
 
 /* Where may not be waited ----------------------------------------------------*/
@@ -322,6 +323,20 @@ task_sleep(lua_State *L)
 
 /* Interrupts ------------------------------------------------------------------ */
 
+/* Is the interrupt meant for TASK? One for the foreground reaches everybody when
+ * it is asked for again and again: somebody does not let go. */
+static int
+is_meant(const struct tasks *tasks, const struct task *task)
+{
+    if (tasks->interrupted || tasks->foreground_interrupts >= FOREGROUND_PATIENCE) {
+        return 1;
+    }
+    while (task != NULL && task != tasks->foreground) {
+        task = task->parent;
+    }
+    return task != NULL;
+}
+
 static void
 interrupt_hook(lua_State *L, lua_Debug *ar)
 {
@@ -329,12 +344,16 @@ interrupt_hook(lua_State *L, lua_Debug *ar)
     struct task *task = tasks->current;
 
     (void)ar;
-    if (!tasks->interrupted || task == NULL) {
+    if (!task_is_interrupted(tasks) || task == NULL) {
         lua_sethook(L, NULL, 0, 0);
         return;
     }
     task_arm_interrupt(L, HOOK_AGAIN);
-    if (++tasks->interrupts > TASK_INTERRUPTS_MAX && is_chain_yieldable(tasks)) {
+    if (!is_meant(tasks, task)) {
+        return;
+    }
+    if ((++tasks->interrupts > TASK_INTERRUPTS_MAX || tasks->foreground_interrupts > 1)
+        && is_chain_yieldable(tasks)) {
         task_cancel(task, "cancelled", tasks->interrupt_why);
         task->kill = 1; /* a pcall loop swallows what is raised, not this */
         tasks->passing = 1;
@@ -351,6 +370,35 @@ void
 task_arm_interrupt(lua_State *L, int count)
 {
     lua_sethook(L, interrupt_hook, LUA_MASKCOUNT, count > 0 ? count : HOOK_AGAIN);
+}
+
+void
+task_set_foreground(struct tasks *tasks, struct task *task)
+{
+    tasks->foreground = task;
+    tasks->foreground_interrupts = 0;
+    if (!tasks->interrupted) {
+        tasks->interrupts = 0;
+    }
+}
+
+int
+task_has_foreground(const struct tasks *tasks)
+{
+    return tasks->foreground != NULL;
+}
+
+void
+task_interrupt_foreground(struct tasks *tasks, const char *why)
+{
+    lua_State *L = tasks->running;
+
+    tasks->interrupt_why = why;
+    tasks->foreground_interrupts++;
+    if (L != NULL) {
+        task_arm_interrupt(L, 1);
+    }
+    loop_wakeup(tasks->loop);
 }
 
 void

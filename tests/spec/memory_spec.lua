@@ -99,6 +99,7 @@ local operations = {
     end,
     outcome = function() native.host.outcome() end,
     exit_status = function() native.host.exit_status("timeout") end,
+    on_interrupt = function() native.host.on_interrupt(nil) end,
     tasks = function() native.host.tasks() end,
   },
   http = {
@@ -171,6 +172,9 @@ local operations = {
     terminal_size = function() native.sys.terminal_size(0) end,
     write = function() return native.sys.write(1, "") end,
     write_file = function() return native.sys.write_file(dir .. "/file", "data") end,
+  },
+  term = {
+    open = function() native.term.open({}) end,
   },
 }
 

@@ -1,0 +1,184 @@
+/*
+ * pty: runs a program on a pseudo-terminal of its own. What comes on standard
+ * input is typed there; what the program shows goes to standard output. A
+ * request line on descriptor 3, if that is open, changes the size: "ROWS COLUMNS".
+ * Leaves with the program's status (128 + signal), and says on standard error
+ * whether the terminal was left as it was found.
+ *
+ * usage: pty COMMAND [ARGUMENT...]
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define ROWS 24
+#define COLUMNS 80
+#define SIZE_FD 3
+
+static int master = -1, slave = -1, has_sizes;
+
+static void
+die(const char *what)
+{
+    (void)fprintf(stderr, "pty: %s: %s\n", what, strerror(errno));
+    exit(125);
+}
+
+static void
+set_size(unsigned rows, unsigned columns)
+{
+    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+
+    (void)ioctl(master, TIOCSWINSZ, &size);
+}
+
+static void
+open_terminal(void)
+{
+    char name[128];
+
+    has_sizes = fcntl(SIZE_FD, F_GETFD) >= 0;
+    if (!has_sizes && dup2(STDERR_FILENO, SIZE_FD) < 0) { /* keeps the number taken */
+        die("dup2");
+    }
+    master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0
+        || ptsname_r(master, name, sizeof name) != 0) {
+        die("open a terminal");
+    }
+    slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (slave < 0) {
+        die(name);
+    }
+    set_size(ROWS, COLUMNS);
+}
+
+static pid_t
+start(char **argv)
+{
+    pid_t pid = fork();
+
+    if (pid < 0) {
+        die("fork");
+    }
+    if (pid == 0) {
+        (void)setsid();
+        (void)ioctl(slave, TIOCSCTTY, 0);
+        for (int fd = 0; fd < 3; fd++) {
+            (void)dup2(slave, fd);
+        }
+        (void)close(SIZE_FD);
+        (void)execvp(argv[0], argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void
+write_all(int fd, const char *data, size_t n)
+{
+    while (n > 0) {
+        ssize_t put = write(fd, data, n);
+
+        if (put < 0 && errno != EINTR) {
+            return; /* the reader has left; the program goes on */
+        }
+        data += put > 0 ? put : 0;
+        n -= put > 0 ? (size_t)put : 0;
+    }
+}
+
+/* Copies what is there from FROM to TO. Returns 0 at the end of it. */
+static int
+copy(int from, int to)
+{
+    char chunk[4096];
+    ssize_t got = read(from, chunk, sizeof chunk);
+
+    if (got <= 0) {
+        return got < 0 && errno == EINTR;
+    }
+    write_all(to, chunk, (size_t)got);
+    return 1;
+}
+
+static int
+resize(void)
+{
+    char text[64];
+    ssize_t got = read(SIZE_FD, text, sizeof text - 1);
+    unsigned rows, columns;
+
+    if (got <= 0) {
+        return 0;
+    }
+    text[got] = '\0';
+    if (sscanf(text, "%u %u", &rows, &columns) == 2) {
+        set_size(rows, columns);
+    }
+    return 1;
+}
+
+/* Passes everything on until the program has ended. Returns its wait status. */
+static int
+serve(pid_t pid)
+{
+    struct pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {master, POLLIN, 0}, {SIZE_FD, POLLIN, 0}};
+    int status;
+
+    if (!has_sizes) {
+        fds[2].fd = -1;
+    }
+    for (;;) {
+        int ready = poll(fds, 3, 20);
+
+        if (ready > 0 && fds[0].revents != 0 && !copy(STDIN_FILENO, master)) {
+            fds[0].fd = -1;
+        }
+        if (ready > 0 && fds[2].revents != 0 && !resize()) {
+            fds[2].fd = -1;
+        }
+        if (ready > 0 && (fds[1].revents & POLLIN) != 0) {
+            (void)copy(master, STDOUT_FILENO);
+        } else if (waitpid(pid, &status, WNOHANG) == pid) {
+            while (poll(&fds[1], 1, 20) > 0 && (fds[1].revents & POLLIN) != 0) {
+                (void)copy(master, STDOUT_FILENO);
+            }
+            return status;
+        }
+    }
+}
+
+static int
+is_same(const struct termios *a, const struct termios *b)
+{
+    return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_lflag == b->c_lflag
+           && memcmp(a->c_cc, b->c_cc, sizeof a->c_cc) == 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct termios before, after;
+    int status;
+
+    if (argc < 2) {
+        (void)fputs("usage: pty COMMAND [ARGUMENT...]\n", stderr);
+        return 125;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    open_terminal();
+    (void)tcgetattr(slave, &before);
+    status = serve(start(argv + 1));
+    (void)tcgetattr(slave, &after);
+    (void)fprintf(stderr, "terminal %s\n", is_same(&before, &after) ? "restored" : "left changed");
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
