@@ -88,7 +88,7 @@ end
 
 -- May the wait go on after this error of a look?
 local function is_passing(err, elapsed)
-  return err.retryable or (err.status == 404 and elapsed < UNSEEN)
+  return err.retryable or err.kind == "limit" or (err.status == 404 and elapsed < UNSEEN)
 end
 
 -- One look; returns nil when there is nothing more to say, else what ends the wait.

@@ -16,10 +16,15 @@
 --            "ephemeral" or "random"), pps (packets a second over all sites)
 --            and the kinds of packets with their weights: flags (TCP),
 --            payload, and size of the payload in bytes, {least, most}
--- attacks    the same fields, and start and duration in seconds, start
---            counted from the start of the simulator
+-- attacks    the same fields, a vector (what the attack is called), and start,
+--            duration and every in seconds, start counted from the start of
+--            the simulator; without a start it starts by command only
+-- base       another scenario, to whose clients, services and attacks these
+--            are added
 --
--- Payloads: none, random, tls, quic, dns_query, dns_answer, ntp, echo. Ports
+-- Payloads: none, random, tls, quic, dns_query, dns_answer, dns_large, ntp,
+-- echo; inner_udp and inner_tcp are packets inside of GRE (inner = { source,
+-- destination }, prefixes; inner_port). Ports
 -- "ephemeral" stay the same for a conversation, "random" ones differ every time.
 
 local page_load = {

@@ -213,3 +213,66 @@ describe("the commands about captures", function()
     assert.not_matches(environment.CLOUDFLARE_API_TOKEN, err, 1, true)
   end)
 end)
+
+describe("steering a simulator", function()
+  local env
+
+  local function steer(...)
+    return command.run({ command.moontap, "sim", ... }, { env = env })
+  end
+
+  it("is done from another process", function()
+    local process
+    process, env = start("--scenario", "udp-flood", "--knob", "simple_interval=0")
+    local status, out = steer "state"
+    assert.equal(0, status)
+    assert.matches("^scenario udp%-flood, seed 1, speed 1, 0 captures\nattack flood +waiting", out)
+    assert.matches("flood +active", select(2, steer("attack", "start", "flood", "--for", "30s")))
+    assert.equal(0, (steer("fault", "create:cut_after,count=1")))
+    status, out = command.run({ command.moontap, "run", "-e",
+      'print(assert(pcaps.create { type = "simple", time_limit = 5, packet_limit = 10 }))' },
+      { env = env })
+    assert.equal(0, status)
+    assert.matches("^capture %x+ %(simple", out)
+    assert.matches("^create:cut_after,count=0  met by 1 of 1\n$", select(2, steer("fault", "list")))
+    assert.equal(1, json.decode((select(2, steer("state", "--json")))).captures)
+    assert.equal(0, (steer("fault", "clear")))
+    assert.equal("no faults\n", (select(2, steer("fault", "list"))))
+    process.stop()
+  end)
+
+  it("says what is wrong", function()
+    local process
+    process, env = start()
+    for words, text in pairs {
+      ["dance"] = "unknown word 'dance'", ["fault"] = "which fault", ["attack"] = "expected list",
+      ["fault crate:silent"] = "did you mean create", ["attack stop x"] = "no attack called x",
+    } do
+      local list = {}
+      for word in words:gmatch "%S+" do list[#list + 1] = word end
+      local status, out, err = steer(table.unpack(list))
+      assert.equal(2, status)
+      assert.equal("", out)
+      assert.is_truthy(err:find(text, 1, true), err)
+    end
+    process.stop()
+    assert.equal(1, (steer "state"))
+    env = { CLOUDFLARE_BASE_URL = "https://api.cloudflare.com/client/v4" }
+    assert.matches("is no simulator", (select(3, steer "state")))
+  end)
+
+  it("goes for the embedded one with options of run", function()
+    local status, out, err = command.run { command.moontap, "run", "--sim", "--fault",
+      "create:cut_after,count=1", "--knob", "final_status=complete", "--scenario", "syn-flood",
+      "-e", [[
+        local cap = assert(pcaps.create { type = "simple", time_limit = 5, packet_limit = 10 })
+        print(assert(cap:wait()).status)]] }
+    assert.equal("", err)
+    assert.equal(0, status)
+    assert.equal("complete\n", out)
+    assert.matches("needs %-%-sim", (select(3, command.run { command.moontap, "run", "--fault",
+      "*:silent", "-e", "x()" })))
+    assert.matches("udp%-flood", (select(2, command.run { command.moontap, "run", "--sim",
+      "--scenario", "help" })))
+  end)
+end)

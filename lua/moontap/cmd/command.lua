@@ -9,7 +9,7 @@ local NAMES <const> = {
 
 local TITLES <const> = {
   api = "Which API", output = "Output", log = "Output", cron = "For crontab lines",
-  script = "The script's world", seed = "Randomness",
+  script = "The script's world", seed = "Randomness", world = "The simulated world",
 }
 
 ---@class moontap.cmd.Argument
@@ -17,6 +17,7 @@ local TITLES <const> = {
 ---@field name string how help calls it
 ---@field help string
 ---@field optional? boolean
+---@field repeated? boolean any number of them; the field is a list
 
 ---@class moontap.cmd.Command
 ---@field summary string one line of `moontap help`
@@ -95,7 +96,7 @@ local function make_parser(name, command)
   parser:description(command.description or command.summary)
   for _, argument in ipairs(command.arguments or {}) do
     parser:argument(argument.name):target(argument[1]):description(argument.help)
-      :args(argument.optional and "?" or "1"):argname(argument.name)
+      :args(argument.repeated and "*" or argument.optional and "?" or "1"):argname(argument.name)
   end
   local own = table.move(command.options or {}, 1, #(command.options or {}), 1, {})
   own[#own + 1] = HELP

@@ -53,6 +53,7 @@ local function parse(name, argv)
 end
 
 local function run(name, args)
+  if args.fault and require "moontap.cmd.simargs".help(args) then return 0 end
   local session = require "moontap.cmd.session"
   return session.with(args, function() return command.load(name).run(args) end)
 end

@@ -95,6 +95,12 @@ local ALL = {
     help = "with --sim: time jumps instead of passing; it starts at 2026-01-01T00:00:00Z" },
   bucket = { "--bucket", arg = "DIR",
     help = "with --sim: directory that stands for the buckets, and is kept" },
+  scenario = { "--scenario", arg = "NAME|FILE",
+    help = "which traffic the simulator has (baseline); help lists them" },
+  knob = { "--knob", arg = "NAME=VALUE", repeated = true,
+    help = "change what the API's documentation leaves open; help lists them" },
+  fault = { "--fault", arg = "SPEC", repeated = true,
+    help = "make requests go wrong, as in create:cut_after,count=1; help lists how" },
   seed = { "--seed", arg = "N", convert = convert_integer,
     help = "seed of the simulator and of random numbers" },
 }
@@ -106,6 +112,7 @@ local GROUPS = {
   log = { "verbose", "quiet" },
   cron = { "timeout", "lock" },
   script = { "virtual_time", "seed", "bucket", "memory" },
+  world = { "scenario", "knob", "fault" },
   seed = { "seed" },
 }
 

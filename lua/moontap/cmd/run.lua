@@ -14,7 +14,7 @@ local M = {
   description = "Runs the script FILE, what comes on standard input (-), or CODE. Everything "
     .. "behind FILE goes to the script, as `arg` and as `...`; behind CODE, everything from the "
     .. "first ARG or a -- on. `moontap FILE` does the same.",
-  groups = { "api", "cron", "script", "log" },
+  groups = { "api", "cron", "script", "world", "log" },
   options = {
     { "-e", arg = "CODE", help = "run CODE instead of a file" },
   },

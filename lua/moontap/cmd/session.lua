@@ -27,6 +27,11 @@ local function check(args)
   if args.bucket and not args.sim and args.command ~= "sim" then
     return usage "--bucket needs --sim: real buckets are named by the script"
   end
+  for _, name in ipairs { "scenario", "knob", "fault" } do
+    if args[name] and #args[name] > 0 and not args.sim and args.command ~= "sim" then
+      return usage(("--%s needs --sim: a real API does as it likes"):format(name))
+    end
+  end
   if args.quiet and (args.verbose or 0) > 0 then
     return usage "give one of --quiet and --verbose"
   end
@@ -82,12 +87,20 @@ local function start_sim(args, releases)
   if not dir then return nil, why end
   table.insert(releases, function() sys.remove_tree(dir) end)
   config.state = args.state or dir .. "/state"
-  local sim, err = require "moontap.sim".start {
+  local simargs = require "moontap.cmd.simargs"
+  local knobs, err = simargs.knobs(args.knob)
+  if not knobs then return nil, err end
+  local sim
+  sim, err = require "moontap.sim".start {
+    scenario = args.scenario, knobs = knobs,
     bucket = args.bucket or dir .. "/bucket", seed = args.seed or DEFAULT_SEED, speed = args.speed,
     transport = args.virtual_time and "inproc" or nil,
   }
   if not sim then return nil, err end
   table.insert(releases, function() sim:close() end)
+  local ok
+  ok, err = simargs.add_faults(sim, args.fault)
+  if not ok then return nil, err end
   config.sim = sim
   config.base_url, config.account_id = sim.base_url, sim.account_id
   return true

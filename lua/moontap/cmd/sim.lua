@@ -4,6 +4,7 @@ local config = require "moontap.config"
 local errors = require "moontap.errors"
 local log = require "moontap.log"
 local options = require "moontap.cmd.options"
+local simargs = require "moontap.cmd.simargs"
 local sys = require "moontap.native.sys"
 
 local PUBLIC <const> = 420 -- 0644
@@ -11,44 +12,39 @@ local PUBLIC <const> = 420 -- 0644
 ---@type moontap.cmd.Command
 local M = {
   summary = "serve a simulated API on this machine",
-  usage = { "moontap sim [OPTIONS]" },
+  usage = {
+    "moontap sim [OPTIONS]",
+    "moontap sim [OPTIONS] state",
+    "moontap sim [OPTIONS] fault SPEC|list|clear",
+    "moontap sim [OPTIONS] attack list|start NAME|stop NAME",
+  },
   description = "Serves the packet capture API on loopback and prints three lines to export, so "
-    .. "that other programs find it. Runs until it is interrupted.",
+    .. "that other programs find it. Runs until it is interrupted.\n\nWith words behind it, steers "
+    .. "a simulator that runs (--base-url, else CLOUDFLARE_BASE_URL): shows its state, makes "
+    .. "requests go wrong, starts and stops attacks.",
+  arguments = { { "words", name = "WORD", help = "what to do with a simulator that runs",
+                  repeated = true } },
   options = {
     { "--listen", arg = "ADDR:PORT", help = "where to listen (127.0.0.1:0; port 0: any)" },
     { "--port-file", arg = "FILE", help = "write the port to FILE once it can be used" },
     { "--speed", target = "sim_speed", arg = "N", convert = options.convert.number,
       help = "divide all times of the API by N" },
     { "--bucket", arg = "DIR", help = "directory that stands for the buckets" },
-    { "--scenario", arg = "NAME|FILE", help = "which traffic there is (baseline)" },
-    { "--knob", arg = "NAME=VALUE", repeated = true,
-      help = "change what the API's documentation leaves open; --knob help lists them" },
     { "--lenient", help = "accept what other clients' test suites send" },
+    { "--base-url", arg = "URL", convert = options.convert.url,
+      help = "which simulator to steer (else CLOUDFLARE_BASE_URL)" },
+    { "--for", arg = "DURATION", convert = options.convert.duration,
+      help = "how long a started attack lasts (until it is stopped)" },
+    { "--json", help = "print JSON" },
   },
-  groups = { "seed", "log" },
+  groups = { "world", "seed", "log" },
   examples = {
     "moontap sim --port-file port > env & ",
     "set -a; . ./env; moontap captures",
+    "moontap sim --scenario syn-flood --fault '*:error_html,rate=0.02'",
+    "moontap sim fault create:cut_after,count=1",
   },
 }
-
-local function read_knobs(list)
-  local knobs = require "moontap.sim.knobs"
-  local changes = {}
-  for _, text in ipairs(list or {}) do
-    local name, value = knobs.parse(text)
-    if not name then return nil, errors.new("usage", value) end
-    changes[name] = value
-  end
-  return changes
-end
-
-local function list_knobs()
-  for _, knob in ipairs(require "moontap.sim.knobs".list()) do
-    print(("%-26s %s (%s)"):format(knob.name, knob.doc, tostring(knob.default)))
-  end
-  return 0
-end
 
 -- Until a signal cancels this task.
 local function serve()
@@ -60,10 +56,9 @@ local function serve()
 end
 
 function M.run(args)
-  for _, text in ipairs(args.knob or {}) do
-    if text == "help" then return list_knobs() end
-  end
-  local knobs, err = read_knobs(args.knob)
+  if simargs.help(args) then return 0 end
+  if #args.words > 0 then return require "moontap.cmd.simcontrol".run(args.words, args) end
+  local knobs, err = simargs.knobs(args.knob)
   if not knobs then return nil, err end
   if config.verbose > 0 then log.level = "debug" end -- each request
   local sim
@@ -72,10 +67,15 @@ function M.run(args)
     scenario = args.scenario, knobs = knobs, lenient = args.lenient,
   }
   if not sim then return nil, err end
+  local ok
+  ok, err = simargs.add_faults(sim, args.fault)
+  if not ok then
+    sim:close()
+    return nil, err
+  end
   io.stdout:write(sim:exports())
   io.stdout:flush()
   if args.port_file then
-    local ok
     ok, err = sys.write_file(args.port_file, ("%d\n"):format(sim.port), PUBLIC)
     if not ok then
       sim:close()

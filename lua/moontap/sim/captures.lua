@@ -19,8 +19,12 @@ local FULL_RETRY_SECONDS <const> = 10
 local FILTER_FIELDS <const> = { "source_address", "source_port", "destination_address",
   "destination_port", "protocol" }
 
-local function kind_of(capture)
-  return capture.type == "simple" and simple or full
+---The status of CAPTURE, which a fault may have decided.
+local function status_of(state, capture)
+  if capture.fate then
+    return capture.fate.status
+  end
+  return (capture.type == "simple" and simple or full).status(state, capture)
 end
 
 ---What an answer says of CAPTURE.
@@ -30,11 +34,12 @@ local function result_of(state, capture)
     id = capture.id,
     type = capture.type,
     system = capture.system,
-    status = kind_of(capture).status(state, capture),
+    status = status_of(state, capture),
     submitted = states.timestamp(capture.submitted_us),
     filter_v1 = capture.filter_v1,
     time_limit = capture.time_limit,
     packet_limit = knobs.echo_packet_limit and capture.packet_limit or nil,
+    error_message = capture.fate and capture.fate.error_message,
   }
   if capture.type == "simple" then
     result.offset_time = states.timestamp(capture.offset_us)
@@ -44,7 +49,7 @@ local function result_of(state, capture)
   result.colo = knobs.colo_key ~= "colo_name" and capture.colo_name or nil
   result.destination_conf = capture.destination_conf
   result.byte_limit = capture.byte_limit
-  result.error_message = capture.error_message
+  result.error_message = result.error_message or capture.error_message
   result.packets_captured = full.packets(capture)
   result.stop_requested = capture.stop_requested_us and states.timestamp(capture.stop_requested_us)
   return result
@@ -91,7 +96,9 @@ local function count_busy(state)
     busy, newest = 0, state.newest
     for i = state.oldest, newest do
       local capture = state.captures[i]
-      if capture and capture.type == "full" and full.is_busy(state, capture) then
+      local fate = capture and capture.fate
+      if capture and capture.type == "full"
+        and (fate and fate.is_busy or not fate and full.is_busy(state, capture)) then
         busy = busy + 1
       end
     end
@@ -200,6 +207,12 @@ function M.create(state, params)
   return (params.type == "simple" and create_simple or create_full)(state, params, filter)
 end
 
+-- Is it so old that the API has forgotten it?
+local function is_forgotten(state, capture)
+  local retention = state.knobs.retention
+  return retention > 0 and state:elapsed(capture.boot) > retention
+end
+
 ---GET /pcaps
 ---@param state moontap.sim.State
 ---@return table reply
@@ -215,8 +228,10 @@ function M.list(state)
     table.move(state.captures, last, state.newest, 1, chosen)
   end
   local results = json.array {}
-  for i, capture in ipairs(chosen) do
-    results[i] = result_of(state, capture)
+  for _, capture in ipairs(chosen) do
+    if not is_forgotten(state, capture) then
+      results[#results + 1] = result_of(state, capture)
+    end
   end
   local info = { count = #results, page = 1, per_page = knobs.list_max, total_count = total }
   return envelope.ok((#results > 0 or not knobs.list_null) and results or nil, info)
@@ -237,6 +252,9 @@ end
 ---@return table|nil refusal
 local function find(state, id)
   local capture = state.capture_by_id[id]
+  if capture and is_forgotten(state, capture) then
+    capture = nil
+  end
   if not capture and state.knobs.invent_ids then
     capture = invent(state, id)
   end
@@ -262,9 +280,13 @@ end
 function M.stop(state, _, id)
   local knobs = state.knobs
   local capture = state.capture_by_id[id]
-  if not capture then
+  if not capture or is_forgotten(state, capture) then
     return knobs.invent_ids and envelope.empty() or refusals.reply(knobs, "capture_unknown")
-  elseif capture.type == "full" and full.stop(state, capture) then
+  end
+  if capture.fate and capture.fate.is_busy then
+    capture.fate = nil
+  end
+  if capture.type == "full" and full.stop(state, capture) then
     return envelope.empty()
   end
   local name = capture.type == "simple" and "stop_simple" or "stop_finished"
@@ -285,7 +307,7 @@ function M.download(state, _, id)
   elseif capture.type ~= "simple" then
     return refusals.reply(state.knobs, "download_full")
   end
-  local status = simple.status(state, capture)
+  local status = status_of(state, capture)
   if status == "failed" then
     return refusals.reply(state.knobs, "download_failed")
   elseif status ~= state.knobs.final_status then

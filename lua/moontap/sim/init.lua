@@ -8,6 +8,7 @@ local clock = require "moontap.clock"
 local knobs = require "moontap.sim.knobs"
 local rng = require "moontap.sim.rng"
 local router = require "moontap.sim.router"
+local rules = require "moontap.sim.rules"
 local scenario = require "moontap.sim.scenario"
 local states = require "moontap.sim.state"
 
@@ -176,6 +177,28 @@ function M.start(options)
     return nil, err
   end
   return sim
+end
+
+---Makes requests go wrong from now on; see moontap.sim.faults for the kinds.
+---
+---     assert(sim:fault "create:cut_after,count=1")
+---     assert(sim:fault { op = "*", fault = "error_html", rate = 0.05 })
+---
+---@param given string|table
+---@return moontap.sim.Rule|nil rule its `fired` counts
+---@return string|nil problem
+function Sim:fault(given)
+  local make = type(given) == "string" and rules.parse or rules.make
+  local rule, problem = make(given)
+  if not rule then
+    return nil, problem
+  end
+  return rules.add(self.state, rule)
+end
+
+---Takes all faults back. Captures that were given a fate keep it.
+function Sim:clear_faults()
+  self.state.rules = {}
 end
 
 ---The lines to put into a shell so that a client finds this simulator.

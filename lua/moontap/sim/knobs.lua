@@ -1,6 +1,8 @@
 -- knobs: what no documentation settles about the API, each with a name, a
 -- default and a line of explanation, changeable when a simulator starts.
 
+local schema = require "moontap.native.schema"
+
 local M = {}
 
 ---@class moontap.sim.Knob
@@ -69,7 +71,12 @@ knob("list_order", "newest", "which captures a list shows first", { "newest", "o
 integer("list_max", 50, 1, 1000, "captures in a list")
 knob("list_null", false, "an empty list is null instead of []")
 integer("retention_max", 1000, 1, 1000000, "captures remembered; older ones are unknown")
+number("retention", 0, 0, 1e9, "seconds after which a capture is unknown; 0: never")
 status("auth_missing_status", 400, "of a request without credentials")
+status("capture_unknown_status", 404, "of asking for a capture that is not known")
+knob("error_chain", false, "errors carry an error_chain")
+knob("gzip", false, "JSON is compressed for clients that accept gzip")
+number("latency", 0, 0, 3600, "seconds that every request takes longer; real ones")
 number("clock_skew", 0, -86400, 86400, "seconds by which the simulator's clock is ahead")
 
 -- Filters and windows.
@@ -81,6 +88,7 @@ number("offset_age_max", 86400, 0, 1e9, "seconds that an offset_time may lie bac
 number("offset_future_max", 1, 0, 1e9, "seconds that an offset_time may lie ahead")
 
 -- Buckets and colos.
+status("colo_unknown_status", 400, "of a full capture at a colo that is not known")
 status("bucket_unvalidated_status", 400, "of a full capture into a bucket not validated")
 knob("colo_unknown", "reject", "a colo_name that the scenario does not have (accepted, it "
   .. "sees no packet)", { "reject", "accept" })
@@ -153,6 +161,16 @@ local function problem_of(entry, value)
   return nil
 end
 
+local function unknown(name)
+  local names = {}
+  for i, entry in ipairs(KNOBS) do
+    names[i] = entry.name
+  end
+  local near = schema.near(name:match "^[^=]*", names)
+  return ("knob %s: expected NAME=VALUE with a known name%s; --knob help lists them"):format(name,
+    near and ", such as " .. near or "")
+end
+
 ---The defaults with CHANGES laid over them.
 ---@param changes? table<string, any>
 ---@return table<string, any>|nil knobs
@@ -165,7 +183,7 @@ function M.make(changes)
   for name, value in pairs(changes or {}) do
     local entry = BY_NAME[name]
     if not entry then
-      return nil, ("knob %s: there is none of that name"):format(tostring(name))
+      return nil, unknown(tostring(name))
     end
     local problem = problem_of(entry, value)
     if problem then
@@ -184,7 +202,7 @@ function M.parse(text)
   local name, word = text:match "^([%w_]+)=(.*)$"
   local entry = name and BY_NAME[name]
   if not entry then
-    return nil, ("knob %s: expected NAME=VALUE with a known name"):format(text)
+    return nil, unknown(text)
   end
   local value = word
   if type(entry.default) == "number" then

@@ -20,6 +20,8 @@ local THIRD_DRAW <const> = 0xABC98388FB8FAC03
 
 local TCP <const> = 6
 local UDP <const> = 17
+local GRE <const> = 47
+local GRE_HEADER <const> = pack(">I2I2", 0, 0x0800) -- no checksum, no key; IPv4 inside
 local SYN <const> = 2
 local EPHEMERAL_LOW <const> = 32768
 local EPHEMERAL_COUNT <const> = 28232
@@ -113,7 +115,7 @@ local function header_size(flow, shape)
   if flow.protocol == TCP then
     return shape.flags & SYN ~= 0 and 60 or 52
   end
-  return 28
+  return flow.protocol == GRE and 24 or 28
 end
 
 ---Bytes of the packet from its IP header on.
@@ -190,7 +192,7 @@ function M.build(world, flow, slot, i, snap)
   local third = mix(key + THIRD_DRAW)
   local shape, protocol = flow.shapes[draw & 0xFF], flow.protocol
   local size, variant = shape.kind.measure(shape, draw >> 8 & 0xFFFFFF)
-  local head, sum = shape.kind.head(size, variant, third, slot)
+  local head, sum = shape.kind.head(size, variant, third, slot, shape)
   local tail = size - #head
   local offset = payload.tail_offset(third)
   if tail > 0 then
@@ -205,6 +207,8 @@ function M.build(world, flow, slot, i, snap)
   elseif protocol == UDP then
     sum = sum + words(source) + words(destination) + protocol + length - 20
     transport = udp_header(sport, dport, length - 20, sum)
+  elseif protocol == GRE then
+    transport = GRE_HEADER
   else
     transport = icmp_header(third, sum)
   end

@@ -153,7 +153,57 @@ local function echo_head(len)
   return head, sum16(head)
 end
 
----@type table<string, {measure: function, head: function}>
+local LARGE_NAME <const> = "\7example\3com\0"
+
+---A DNS answer with one large key in it; what follows is the key.
+local function dns_large_head(len, _, draw)
+  local head = pack(">I2I2I2I2I2I2", draw & 0xFFFF, 0x8580, 1, 1, 0, 0) .. LARGE_NAME
+    .. pack(">I2I2", 255, 1)
+  local room = len - #head - 16
+  head = head .. pack(">I2I2I2I4I2I2BB", 0xC00C, 48, 1, 3600, room, 0x0101, 3, 8)
+  if #head % 2 == 1 then
+    head = head .. "\3" -- a head that a tail follows has an even length
+  end
+  return head, sum16(head)
+end
+
+local INNER_TTL <const> = 63
+
+---The one's complement of SUM folded to 16 bits.
+local function fold(sum)
+  while sum > 0xFFFF do
+    sum = (sum & 0xFFFF) + (sum >> 16)
+  end
+  return ~sum & 0xFFFF
+end
+
+---The header of a packet inside a tunnel, and its addresses.
+local function inner_header(len, draw, inner, protocol)
+  local source = inner.source + (draw >> 8) % inner.source_size
+  local destination = inner.destination + (draw >> 24) % inner.destination_size
+  local bytes = pack(">I2I2I2I2BBI2I4I4", 0x4500, len, draw & 0xFFFF, 0, INNER_TTL, protocol, 0,
+    source, destination)
+  return bytes:sub(1, 10) .. pack(">I2", fold(sum16(bytes))) .. bytes:sub(13), source, destination
+end
+
+---UDP in a tunnel, without a checksum, as IPv4 allows.
+local function inner_udp_head(len, _, draw, _, shape)
+  local port = 32768 + (draw >> 40 & 0x3FFF)
+  return inner_header(len, draw, shape.inner, 17) .. pack(">I2I2I2I2", port, shape.inner_port,
+    len - 20, 0), 0
+end
+
+---A TCP acknowledgement in a tunnel.
+local function inner_tcp_head(len, _, draw, _, shape)
+  local bytes, source, destination = inner_header(len, draw, shape.inner, 6)
+  local port = 32768 + (draw >> 40 & 0x3FFF)
+  local segment = pack(">I2I2I4I4I2I2I2I2", port, shape.inner_port, draw & 0xFFFFFFFF, draw >> 32,
+    0x5010, 501, 0, 0)
+  local sum = fold(sum16(segment .. pack(">I4I4I2I2", source, destination, 6, #segment)))
+  return bytes .. segment:sub(1, 16) .. pack(">I2", sum) .. segment:sub(19), 0
+end
+
+---@type table<string, {measure: function, head: function, least?: integer, is_inner?: boolean}>
 M.kinds = {
   none = { measure = function() return 0 end, head = no_head },
   random = { measure = measure_range, head = no_head },
@@ -163,6 +213,9 @@ M.kinds = {
   dns_answer = template_kind(dns_templates(0x8180, true)),
   ntp = { measure = function() return 48 end, head = ntp_head },
   echo = { measure = measure_range, head = echo_head },
+  dns_large = { measure = measure_range, head = dns_large_head, least = 64 },
+  inner_udp = { measure = measure_range, head = inner_udp_head, least = 28, is_inner = true },
+  inner_tcp = { measure = measure_range, head = inner_tcp_head, least = 40, is_inner = true },
 }
 
 return M

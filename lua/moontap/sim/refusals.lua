@@ -28,7 +28,7 @@ local TABLE = {
   invalid = { 400, 1003, "%s" },
   offset_old = { 400, 1004, "offset_time is more than %s seconds in the past" },
   offset_future = { 400, 1005, "offset_time is in the future" },
-  colo_unknown = { 400, 1006, "colo_name is not a known data center" },
+  colo_unknown = { "colo_unknown_status", 1006, "colo_name is not a known data center" },
   bucket_form = { 400, 1007, "destination_conf is not a bucket that can be used: %s" },
   bucket_unvalidated = { "bucket_unvalidated_status", 1008,
     "The bucket has not been validated for packet captures" },
@@ -36,7 +36,7 @@ local TABLE = {
     "Only one simple packet capture may be requested per minute" },
   full_busy = { "full_busy_status", 1010,
     "Another full packet capture is already running or pending" },
-  capture_unknown = { 404, 1011, "The packet capture was not found" },
+  capture_unknown = { "capture_unknown_status", 1011, "The packet capture was not found" },
   stop_simple = { "stop_simple_status", 1012, "Only full packet captures can be stopped" },
   stop_finished = { "stop_finished_status", 1014, "The packet capture has already finished" },
   download_unready = { "download_unready_status", 1015, "The packet capture is not ready" },
@@ -59,7 +59,8 @@ function M.reply(knobs, name, pointer, detail)
   local row = TABLE[name]
   local status = type(row[1]) == "string" and knobs[row[1]] or row[1]
   local message = detail and row[3]:format(detail) or row[3]
-  return envelope.fail(math.tointeger(status), { envelope.entry(row[2], message, pointer) })
+  local chain = knobs.error_chain and { { code = row[2], message = message } } or nil
+  return envelope.fail(math.tointeger(status), { envelope.entry(row[2], message, pointer, chain) })
 end
 
 ---A header that cannot be an Authorization header, as the platform says it.

@@ -4,10 +4,13 @@
 local auth = require "moontap.sim.auth"
 local captures = require "moontap.sim.captures"
 local clock = require "moontap.clock"
+local control = require "moontap.sim.control"
+local gzip = require "moontap.sim.gzip"
 local json = require "moontap.json"
 local log = require "moontap.log"
 local ownership = require "moontap.sim.ownership"
 local refusals = require "moontap.sim.refusals"
+local rules = require "moontap.sim.rules"
 local states = require "moontap.sim.state"
 
 local M = {}
@@ -139,8 +142,7 @@ local function read_body(state, request)
 end
 
 ---@return table reply
-local function run(state, request, route, account_id, id)
-  local operation = OPERATIONS[route[request.method]]
+local function run(state, request, operation, account_id, id)
   local refusal = auth.check(state, request, account_id, operation.needs)
   if refusal then
     return refusal
@@ -153,6 +155,16 @@ local function run(state, request, route, account_id, id)
     end
   end
   return operation.run(state, params, id)
+end
+
+-- Runs the operation that ROUTE has for the method, or lets a fault do so.
+---@return table reply
+local function serve(state, request, route, account_id, id)
+  local name = route[request.method]
+  state.requests[name] = (state.requests[name] or 0) + 1
+  return rules.apply(state, name, function()
+    return run(state, request, OPERATIONS[name], account_id, id)
+  end)
 end
 
 ---@return table reply
@@ -170,7 +182,7 @@ local function answer(state, request)
     reply = refusals.reply(state.knobs, "method")
     reply.headers["Allow"] = allowed(route)
   else
-    reply = run(state, request, route, account_id, id)
+    reply = serve(state, request, route, account_id, id)
   end
   if limited then
     local left = math.max(remaining, 0)
@@ -181,17 +193,35 @@ local function answer(state, request)
   return reply
 end
 
+---Compresses a JSON answer for a client that accepts it.
+local function compress(state, request, reply)
+  local accepted = request.headers["accept-encoding"] or ""
+  if state.knobs.gzip and accepted:find("gzip", 1, true) and reply.body
+    and (reply.headers["Content-Type"] or ""):find("json", 1, true) then
+    reply.body = gzip.pack(reply.body)
+    reply.headers["Content-Encoding"] = "gzip"
+  end
+end
+
 ---Answers one request of the API.
 ---@param state moontap.sim.State
 ---@param request table
 ---@return table reply
 function M.handle(state, request)
+  if control.is_control(request.path) then
+    return control.handle(state, request)
+  end
+  if state.knobs.latency > 0 then
+    moontap.sleep(state.knobs.latency)
+  end
   local reply = answer(state, request)
+  compress(state, request, reply)
   local ray = ("%016x-%s"):format(state:draw "ray", state.world.sites[1].metro)
   reply.headers["CF-Ray"] = ray
   reply.headers["Date"] = states.http_date(state:now_us())
   reply.headers["Server"] = "moontap-sim"
-  log.debug("sim: %s %s: %d, cf-ray %s", request.method, request.path, reply.status, ray)
+  log.debug("sim: %s %s: %s, cf-ray %s", request.method, request.path,
+    reply.cut and "cut " .. reply.cut or tostring(reply.status), ray)
   return reply
 end
 

@@ -17,6 +17,8 @@ local rng = require "moontap.sim.rng"
 ---@field newest integer
 ---@field capture_by_id table<string, table>
 ---@field ownerships table[] oldest first
+---@field rules moontap.sim.Rule[] faults, in the order in which they are tried
+---@field requests table<string, integer> how many of each operation
 ---@field drawn integer numbers drawn so far, see draw
 local State = {}
 State.__index = State
@@ -28,6 +30,7 @@ local M = {}
 function M.new(fields)
   local state = setmetatable(fields, State)
   state.captures, state.capture_by_id, state.ownerships = {}, {}, {}
+  state.rules, state.requests = {}, {}
   state.oldest, state.newest, state.drawn = 1, 0, 0
   state.window_start, state.window_used = clock.boot(), 0
   return state

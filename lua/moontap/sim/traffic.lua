@@ -5,11 +5,13 @@
 -- lets through is ever looked at closely. A simple capture sees every n-th
 -- packet of what a full one sees.
 
+local attacks = require "moontap.sim.attacks"
 local packet = require "moontap.sim.packet"
 local rng = require "moontap.sim.rng"
 
 local M = {}
 
+local is_active = attacks.is_active
 local mix = rng.mix
 local packet_time = packet.time
 
@@ -34,9 +36,8 @@ end
 ---The number of packets of FLOW in SLOT, and a number drawn for both.
 local function count(flow, slot, factor)
   local noise = mix(flow.key ~ slot * NOISE_STEP)
-  local first = flow.first_slot
-  if first then
-    if slot < first or slot > flow.last_slot then
+  if flow.times then
+    if not is_active(flow.times, slot) then
       return 0, noise
     end
     factor = 1
