@@ -98,6 +98,9 @@ struct tasks {
     struct task *foreground;   /* whom people's interrupts are meant for; NULL: nobody */
     volatile sig_atomic_t foreground_interrupts; /* of it, so far */
     int passing;               /* a host wait is on its way up to its task */
+    long waits_left;           /* tests: waits until CANCEL_TARGET is cancelled; 0: never */
+    struct task *cancel_target; /* anchored by the test meanwhile */
+    const char *cancel_target_kind;
     uint32_t last_park;
     task_report_fn report;
     void *report_arg;

@@ -206,7 +206,25 @@ foreground(lua_State *L)
     return 0;
 }
 
+/* [cancel_at(task, n, kind)]: the n-th wait from now on, whoever waits, cancels
+ * the task; 0: none does. Returns how many were left. For tests, which keep the
+ * task. */
+static int
+cancel_at(lua_State *L)
+{
+    struct tasks *tasks = task_scheduler(L);
+    long left = tasks->waits_left;
+
+    tasks->waits_left = (long)luaL_checkinteger(L, 2);
+    tasks->cancel_target = tasks->waits_left > 0 ? task_check(L, 1) : NULL;
+    tasks->cancel_target_kind = strcmp(luaL_optstring(L, 3, "cancelled"), "timeout") == 0
+                                    ? "timeout" : "cancelled";
+    lua_pushinteger(L, left);
+    return 1;
+}
+
 static const luaL_Reg funcs[] = {
+    {"cancel_at", cancel_at},
     {"current", current},
     {"foreground", foreground},
     {"join_all", task_join_all},

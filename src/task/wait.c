@@ -256,6 +256,9 @@ task_wait(lua_State *L, task_cancel_fn cancel, void *arg, lua_KContext ctx,
         task->wait = WAIT_ARMED; /* a cancellation is seen by run_task */
     }
     tasks->passing = 1;
+    if (tasks->waits_left > 0 && --tasks->waits_left == 0) {
+        task_cancel(tasks->cancel_target, tasks->cancel_target_kind, "cancelled at a wait");
+    }
     return lua_yieldk(L, 0, 0, after_wait);
 }
 
