@@ -2,20 +2,22 @@
 -- with lately. An account is one however many clients it has. A capture that one intent was
 -- answered with is never taken for another's.
 
-local clock = require "moontap.clock"
+local boot = require "moontap.native.clock".boot -- not the effect: each create pays for it
 
 local M = {}
 
 local IDS_MAX = 1000 -- per account; a list shows 50
 
 ---@class pcaps.Account
----@field intents table<pcaps.Intent, true> those under way
+---@field first pcaps.Intent|false those under way, as a list: a set would grow anew all the time
 ---@field ids string[] a ring of IDS_MAX
 ---@field next integer place of the next id in the ring
 
 ---@class pcaps.Intent
 ---@field account pcaps.Account
----@field sent number|nil clock.boot() when the attempt under way began; nil while none is
+---@field next pcaps.Intent|false
+---@field previous pcaps.Intent|false
+---@field sent number|nil the boot clock when the attempt under way began; nil while none is
 ---@field params table|nil what was sent; set once the outcome is open
 ---@field timeout number|nil seconds for one look, once the outcome is open
 
@@ -26,21 +28,30 @@ local function account_of(client)
   local account = by_client[client]
   if not account then
     local name = ("%s %s"):format(client.base_url, client.account_id)
-    account = accounts[name] or { intents = {}, ids = {}, next = 1 }
+    account = accounts[name] or { first = false, ids = {}, next = 1 }
     accounts[name], by_client[client] = account, account
   end
   return account
 end
 
-local meta = { __close = function(intent) intent.account.intents[intent] = nil end }
+local function leave(intent)
+  local previous, following = intent.previous, intent.next
+  if previous then previous.next = following else intent.account.first = following end
+  if following then following.previous = previous end
+end
+
+local meta = { __close = leave }
 
 --- A new intent, whose first attempt begins now. To be closed when its outcome is known.
 ---@param client userdata
 ---@return pcaps.Intent
 function M.begin(client)
-  local account = account_of(client)
-  local intent = setmetatable({ account = account, sent = clock.boot() }, meta)
-  account.intents[intent] = true
+  local account = by_client[client] or account_of(client)
+  local following = account.first
+  local intent = setmetatable(
+    { account = account, sent = boot(), next = following, previous = false }, meta)
+  if following then following.previous = intent end
+  account.first = intent
   return intent
 end
 
@@ -67,8 +78,10 @@ end
 ---@return pcaps.Intent[]
 function M.rivals(intent)
   local list = {}
-  for other in pairs(intent.account.intents) do
+  local other = intent.account.first
+  while other do
     if other ~= intent and other.sent then list[#list + 1] = other end
+    other = other.next
   end
   return list
 end
