@@ -230,6 +230,46 @@ row("creates", "a create after the other, CPU", function()
   end)
 end)
 
+-- The official client. Its package is installed by tools/npm.
+local function sdk(base, count)
+  local packages = here .. "/../../build/npm"
+  local file = io.open(packages .. "/installed.json")
+  if not file then error("the official client is missing; tools/npm installs it", 0) end
+  file:close()
+  return { "node", here .. "/sdk.cjs", packages, base, tostring(count) }
+end
+
+row("creates-sdk", "a create after the other, the SDK's", function()
+  local short, long = 50, quick and 350 or 550
+  return with_server({}, function(port)
+    local base = url("http", port)
+    local env = env_of(base)
+    local got = measure(quick and 3 or 7, 1, {
+      with(env, program, "run", script "creates", tostring(short)),
+      with(env, program, "run", script "creates", tostring(long)),
+      sdk(base, short), sdk(base, long),
+    })
+    return {
+      unit = "us", target = 1 / 9, peer = "official SDK",
+      ours = difference(got[1], got[2], long - short),
+      theirs = difference(got[3], got[4], long - short),
+    }
+  end)
+end)
+
+row("first-sdk", "start to first create, the SDK's, CPU", function()
+  return with_server({}, function(port)
+    local base = url("http", port)
+    local got = measure(quick and 3 or 7, 1, {
+      with(env_of(base), program, "run", script "first"), sdk(base, 1),
+    })
+    return {
+      unit = "ms", target = 1 / 50, peer = "official SDK",
+      ours = column(got[1], "cpu", 1e3), theirs = column(got[2], "cpu", 1e3),
+    }
+  end)
+end)
+
 local CALLGRIND = { "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null" }
 
 -- User-space instructions of one run; variables come first in `words`.
