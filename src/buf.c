@@ -305,6 +305,23 @@ buf_json_string(struct buf *b, const char *s, size_t n)
     return buf_append(b, "\"", 1);
 }
 
+int
+buf_utf8_valid(const char *s, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)s;
+
+    while (n > 0) {
+        size_t len = utf8_length(p, n);
+
+        if (len == 0) {
+            return 0;
+        }
+        p += len;
+        n -= len;
+    }
+    return 1;
+}
+
 const char *
 buf_cstr(const struct buf *b)
 {

@@ -47,6 +47,9 @@ enum fault_code buf_printf(struct buf *b, const char *fmt, ...)
  * invalid UTF-8 become \u escapes, so that the result is always valid JSON. */
 enum fault_code buf_json_string(struct buf *b, const char *s, size_t n);
 
+/* True when the N bytes at S are UTF-8. */
+int buf_utf8_valid(const char *s, size_t n);
+
 /* The content as a C string; "" when empty. Borrowed until the next change. */
 const char *buf_cstr(const struct buf *b);
 

@@ -332,6 +332,10 @@ check_string(struct check *c, const struct schema_field *f, struct schema_value 
         problem(c, f, "expected a string, got %s", describe(f, v, got, sizeof got));
         return;
     }
+    if (is_client(c) && !buf_utf8_valid(v->as.text, v->len)) { /* JSON could not carry it */
+        problem(c, f, "is not UTF-8 text");
+        return;
+    }
     if (f->values != NULL) {
         if (!is_one_of(v, f->values)) {
             problem(c, f, "expected %s, got %s", list_values(f->values, list, sizeof list),

@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 #include <lua-cjson.h>
 #include <math.h>
+#include <string.h>
 
 static const char decoder_key = 'd'; /* registry: cjson's decode function */
 
@@ -132,11 +133,16 @@ int
 json_decode(lua_State *L, const char *s, size_t n)
 {
     lua_Integer integer;
+    const char *nul;
     int status;
 
     luaL_checkstack(L, 6, "json");
     if (n > JSON_TEXT_MAX) {
         lua_pushfstring(L, "longer than %d bytes", (int)JSON_TEXT_MAX);
+        return -1;
+    }
+    if (n > 0 && (nul = memchr(s, '\0', n)) != NULL) { /* to cjson it would be the end */
+        lua_pushfstring(L, "a NUL byte at character %d", (int)(nul - s + 1));
         return -1;
     }
     push_decoder(L);

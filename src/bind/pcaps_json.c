@@ -286,17 +286,6 @@ read_word(struct reader *r, const char *word, size_t n)
     return 0;
 }
 
-/* Sets field or item: pops key and value, or the key alone for a null. */
-static void
-set_field(lua_State *L)
-{
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 2);
-    } else {
-        lua_rawset(L, -3);
-    }
-}
-
 /* Reads the members behind a brace. */
 static int
 read_object(struct reader *r, int build)
@@ -316,7 +305,7 @@ read_object(struct reader *r, int build)
             return -1;
         }
         if (build) {
-            set_field(r->L);
+            lua_rawset(r->L, -3); /* a null leaves no field */
         }
     } while (take(r, ','));
     return take(r, '}') ? 0 : -1;

@@ -107,7 +107,8 @@ describe("json.decode", function()
   end)
 
   it("returns nil and an error that names the position", function()
-    for _, text in ipairs { "", "[1,2", "{'a':1}", "nope", '{"a":1}x', "[nan]", "[0x10]", "\0" } do
+    for _, text in ipairs { "", "[1,2", "{'a':1}", "nope", '{"a":1}x', "[nan]", "[0x10]", "\0",
+                             "[1]\0", '["a\0b"]' } do
       local value, err = json.decode(text)
       assert.is_nil(value)
       assert.is_true(errors.is(err, "io"))

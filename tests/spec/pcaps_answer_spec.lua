@@ -38,7 +38,9 @@ describe("an answer is read", function()
   end)
 
   it("without nulls", function()
-    local cap = assert(read('{"result":{"a":null,"b":[1,null,[null],2],"c":{"d":null}}}'))
+    local cap = assert(read(
+      '{"result":{"d":1,"d":null,"a":null,"b":[1,null,[null],2],"c":{"d":null}}}'))
+    assert.is_nil(cap.d)
     assert.is_nil(cap.a)
     assert.same({ 1, {}, 2 }, cap.b)
     assert.same({}, cap.c)

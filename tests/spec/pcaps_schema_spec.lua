@@ -40,6 +40,11 @@ describe("schema.check", function()
     }, problems("create", { type = "simple", packet_limit = "53", time_limit = "5 minutes" }))
   end)
 
+  it("refuses bytes that JSON could not carry as they are", function()
+    local params = { destination_conf = "s3://b/d", ownership_challenge = "a\255b" }
+    assert.same({ "ownership_challenge: is not UTF-8 text" }, problems("ownership.validate", params))
+  end)
+
   it("gives JSON pointers", function()
     local found = schema.check("create", { type = "simple", time_limit = 1, packet_limit = 1,
       filter_v1 = { protocol = 256 } }, "client")
