@@ -529,6 +529,12 @@ pcaps_push_answer(lua_State *L, struct pcaps_call *call)
         }
     }
     observe(L, call, r);
+    if (r->code == FAULT_IO && wanted == PCAPS_FILE) {
+        struct fault fault = r->fault;
+
+        (void)fault_set(&fault, FAULT_IO, "%s: %s", lua_tostring(L, 4), r->fault.msg);
+        return pcaps_push_fault(L, call, &fault, r->sent, r->elapsed_ms);
+    }
     if (r->code != FAULT_OK) {
         return pcaps_push_fault(L, call, &r->fault, r->sent, r->elapsed_ms);
     }

@@ -66,7 +66,8 @@ int host_load_script(lua_State *L, const char *path);
  */
 int host_run(struct host *host, int nargs);
 
-/* Routes SIGINT, SIGTERM and SIGUSR1 to HOST; SIGPIPE is ignored. */
+/* Routes SIGINT, SIGTERM and SIGUSR1 to HOST; a write to nobody (SIGPIPE)
+ * or beyond a limit (SIGXFSZ) fails and ends nothing. */
 enum fault_code host_catch_signals(struct host *host, struct fault *fault);
 
 /* [-1, +0, m] From now on SIGINT calls the function on top of the stack, in a task

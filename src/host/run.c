@@ -116,6 +116,13 @@ on_usr1(void *arg)
     lua_pop(host->L, 1);
 }
 
+/* The write says so itself. */
+static void
+on_failed_write(int signum)
+{
+    (void)signum;
+}
+
 enum fault_code
 host_catch_signals(struct host *host, struct fault *fault)
 {
@@ -123,8 +130,9 @@ host_catch_signals(struct host *host, struct fault *fault)
 
     memset(&action, 0, sizeof action);
     (void)sigemptyset(&action.sa_mask);
-    action.sa_handler = SIG_IGN;
+    action.sa_handler = on_failed_write; /* not SIG_IGN, which children would inherit */
     (void)sigaction(SIGPIPE, &action, NULL);
+    (void)sigaction(SIGXFSZ, &action, NULL);
     signalled_tasks = host->tasks;
     action.sa_handler = on_stop_signal;
     (void)sigaction(SIGTERM, &action, NULL);

@@ -42,7 +42,8 @@ describe("schema.check", function()
 
   it("refuses bytes that JSON could not carry as they are", function()
     local params = { destination_conf = "s3://b/d", ownership_challenge = "a\255b" }
-    assert.same({ "ownership_challenge: is not UTF-8 text" }, problems("ownership.validate", params))
+    assert.same({ "ownership_challenge: is not UTF-8 text" },
+      problems("ownership.validate", params))
   end)
 
   it("gives JSON pointers", function()
