@@ -2,7 +2,8 @@
  * embed: compiles Lua files into one C file of unstripped bytecode.
  * usage: embed OUT.c [NAME=]FILE...
  * A FILE below lua/ is the module of its path ("lua/pcaps/init.lua" is
- * "pcaps"); one below scripts/scenarios/ is "moontap.scenarios.NAME".
+ * "pcaps"); one below scripts/scenarios/ is "moontap.scenarios.NAME". What lies
+ * in lua/moontap/meta/ is not code for the program: such a module is its text.
  */
 #include <lauxlib.h>
 #include <lua.h>
@@ -85,6 +86,9 @@ embed_file(lua_State *L, FILE *out, int index, const char *arg, char *name)
     } else {
         module_name(path, name);
         (void)snprintf(chunk, sizeof chunk, "@%s", path);
+    }
+    if (strncmp(path, "lua/moontap/meta/", 17) == 0) {
+        lua_pushfstring(L, "return [===[\n%s]===]", lua_tostring(L, -1));
     }
     text = lua_tolstring(L, -1, &len);
     if (luaL_loadbufferx(L, text, len, chunk, "t") != LUA_OK) {

@@ -12,13 +12,21 @@ local function is_running(cap)
   return getmetatable(cap) and not cap:done() and not cap.stop_requested
 end
 
+--- The full captures opened here that still run, the oldest first.
+---@return table[]
+function M.running()
+  local list = {}
+  for _, cap in ipairs(captures) do
+    if is_running(cap) then list[#list + 1] = cap end
+  end
+  return list
+end
+
 local function tell()
   if (host.outcome() or 0) == 0 or config.sim then return end
-  for _, cap in ipairs(captures) do
-    if is_running(cap) then
-      io.stderr:write(("moontap: %s goes on; to stop it: moontap stop %s\n"):format(
-        tostring(cap), (tostring(cap.id):gsub("%c", "?"))))
-    end
+  for _, cap in ipairs(M.running()) do
+    io.stderr:write(("moontap: %s goes on; to stop it: moontap stop %s\n"):format(
+      tostring(cap), (tostring(cap.id):gsub("%c", "?"))))
   end
 end
 

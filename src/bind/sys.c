@@ -1,7 +1,7 @@
 /*
  * bind/sys: module moontap.native.sys, the few calls of the system that Lua's
- * own library lacks. Nothing here waits. A failure of the world gives nil and
- * an error of kind "io" that names the path and the reason.
+ * own library lacks. Only read_line waits (sys_input.c). A failure of the world
+ * gives nil and an error of kind "io" that names the path and the reason.
  */
 #include "sys.h"
 
@@ -420,5 +420,6 @@ luaopen_moontap_native_sys(lua_State *L)
     lua_getglobal(L, "table");
     luaL_setfuncs(L, funcs, 1);
     luaL_setfuncs(L, sys_file_funcs, 0);
+    sys_open_input(L);
     return 1;
 }

@@ -1,5 +1,5 @@
 /*
- * bind/sys: what the files of module moontap.native.sys share. Nothing here
+ * bind/sys: what the files of module moontap.native.sys share. Only read_line
  * waits.
  */
 #ifndef MOONTAP_BIND_SYS_H
@@ -13,6 +13,9 @@ int luaopen_moontap_native_sys(lua_State *L);
 
 /* The functions on files. */
 extern const luaL_Reg sys_file_funcs[];
+
+/* [-0, +0, m] Sets the functions on standard input in the table on top. */
+void sys_open_input(lua_State *L);
 
 /* [-0, +2, m] nil and the error of errno value WHY: "WHAT PATH: reason". */
 int sys_fail(lua_State *L, const char *what, const char *path, int why);

@@ -149,9 +149,10 @@ read_options(lua_State *L, int arg, struct spawn_options *options)
     }
 }
 
-/* moontap.spawn([options,] fn, ...): starts fn as a child of this task. */
+/* [-n, +1, v] Starts the function behind the options, if any; n is all of the
+ * stack. */
 static int
-spawn(lua_State *L)
+spawn_from_stack(lua_State *L, int detached)
 {
     struct spawn_options options = {0};
     struct task *task;
@@ -165,7 +166,7 @@ spawn(lua_State *L)
     if (task_scheduler(L)->current == NULL) {
         return luaL_error(L, "cannot spawn here: no task is running");
     }
-    task = task_create(L, lua_gettop(L) - fn, 0, 0);
+    task = task_create(L, lua_gettop(L) - fn, detached, 0);
     if (options.name != NULL) {
         task->name = mem_strdup(options.name);
     }
@@ -174,6 +175,21 @@ spawn(lua_State *L)
         return luaL_error(L, "not enough memory");
     }
     return 1;
+}
+
+/* moontap.spawn([options,] fn, ...): starts fn as a child of this task. */
+static int
+spawn(lua_State *L)
+{
+    return spawn_from_stack(L, 0);
+}
+
+/* [spawn_detached([options,] fn, ...)]: as spawn, but the task belongs to none:
+ * nobody waits for it, and its failure is reported when it is not joined. */
+static int
+spawn_detached(lua_State *L)
+{
+    return spawn_from_stack(L, 1);
 }
 
 /* moontap.current(): the running task. */
@@ -232,6 +248,7 @@ static const luaL_Reg funcs[] = {
     {"new_error", new_error},
     {"sleep", task_sleep},
     {"spawn", spawn},
+    {"spawn_detached", spawn_detached},
     {NULL, NULL},
 };
 

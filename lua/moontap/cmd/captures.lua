@@ -3,6 +3,7 @@
 local config = require "moontap.config"
 local json = require "moontap.json"
 local show = require "moontap.cmd.show"
+local sys = require "moontap.native.sys"
 
 ---@type moontap.cmd.Command
 local M = {
@@ -22,7 +23,7 @@ function M.run()
   if config.json then
     print(json.encode(list, { pretty = true }))
   elseif #list > 0 then
-    print(show.table(list))
+    print(show.table(list, sys.isatty(1) and sys.terminal_size(1) or nil))
   elseif not config.quiet then
     io.stderr:write("no captures\n")
   end

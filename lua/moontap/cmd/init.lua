@@ -60,6 +60,7 @@ end
 
 return function(...)
   local argv = { ... }
+  if #argv == 0 and sys.isatty(0) and sys.isatty(1) then argv[1] = "repl" end
   if #argv == 0 then
     io.stderr:write(command.load("help").short(), "\n")
     return outcome.USAGE

@@ -74,35 +74,54 @@ local function clean(value)
   return (tostring(value):gsub("[%c\127]", "?"))
 end
 
+-- What goes first where a screen is too narrow.
+local SPARE <const> = { LIMIT = 1, COLO = 2, TYPE = 3 }
+
+local function width_of(text)
+  return utf8.len(text) or #text
+end
+
 local function pad(text, width, right)
-  local gap = (" "):rep(width - (utf8.len(text) or #text))
+  local gap = (" "):rep(width - width_of(text))
   return right and gap .. text or text .. gap
+end
+
+-- The cells of a column, its heading first, and how wide they are.
+local function make_column(column, caps)
+  local made = { column[1], right = column.right, width = #column[1] }
+  for i, cap in ipairs(caps) do
+    local value = column[2](cap)
+    made[i + 1] = value == nil and "-" or clean(value)
+    made.width = math.max(made.width, width_of(made[i + 1]))
+  end
+  return made
+end
+
+-- Leaves out spare columns until the others fit.
+local function fit(columns, width)
+  local total = -2
+  for _, column in ipairs(columns) do total = total + column.width + 2 end
+  for rank = 1, 3 do
+    for c = #columns, 1, -1 do
+      if total > width and SPARE[columns[c][1]] == rank then
+        total = total - columns[c].width - 2
+        table.remove(columns, c)
+      end
+    end
+  end
 end
 
 ---Captures as an aligned table with a heading.
 ---@param caps table[]
+---@param width? integer columns of the screen; without it nothing is left out
 ---@return string
-function M.table(caps)
-  local rows, widths = { {} }, {}
-  for c, column in ipairs(COLUMNS) do rows[1][c] = column[1] end
-  for _, cap in ipairs(caps) do
-    local row = {}
-    for c, column in ipairs(COLUMNS) do
-      local value = column[2](cap)
-      row[c] = value == nil and "-" or clean(value)
-    end
-    rows[#rows + 1] = row
-  end
-  for c in ipairs(COLUMNS) do
-    widths[c] = 0
-    for _, row in ipairs(rows) do
-      widths[c] = math.max(widths[c], utf8.len(row[c]) or #row[c])
-    end
-  end
-  local lines = {}
-  for i, row in ipairs(rows) do
+function M.table(caps, width)
+  local columns, lines = {}, {}
+  for c, column in ipairs(COLUMNS) do columns[c] = make_column(column, caps) end
+  if width then fit(columns, width) end
+  for i = 1, #caps + 1 do
     local cells = {}
-    for c, column in ipairs(COLUMNS) do cells[c] = pad(row[c], widths[c], column.right) end
+    for c, column in ipairs(columns) do cells[c] = pad(column[i], column.width, column.right) end
     lines[i] = table.concat(cells, "  "):gsub("%s+$", "")
   end
   return table.concat(lines, "\n")

@@ -15,6 +15,7 @@ end
 
 -- The address of the control path, or nil and an error.
 local function control_url()
+  if config.sim then return (config.sim.base_url:match "^http://[^/]+") .. "/_sim" end
   local base = config.base_url or os.getenv "CLOUDFLARE_BASE_URL"
   local root = base and base:match "^(http://127%.[%d.]+:%d+)" or base
     and (base:match "^(http://localhost:%d+)" or base:match "^(http://%[::1%]:%d+)")

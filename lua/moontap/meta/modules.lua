@@ -1,0 +1,192 @@
+---@meta
+-- Stubs for the Lua language server: the modules that are reached through `moontap`, or required
+-- as "moontap.NAME".
+
+---HTTP for scripts: TLS is verified, bodies are bounded, waits are finite.
+moontap.http = {}
+
+---@class moontap.http.Request
+---@field url string http or https
+---@field method? string "GET", or "POST" with a body
+---@field headers? table<string, string>
+---@field body? string
+---@field timeout? moontap.Duration of the whole exchange
+---@field connect_timeout? moontap.Duration
+---@field idle_timeout? moontap.Duration without a byte in either direction
+---@field body_max? integer bytes of the answer's body
+---@field redirects? integer how many are followed
+---@field to_file? string the body goes into this file, whole or not at all
+
+---@class moontap.http.Response
+---@field status integer
+---@field headers table<string, string> names in lower case
+---@field body? string
+---@field url string where it came from at last
+---@field elapsed number seconds
+
+---One request and its answer, whatever its status. Waits.
+---
+---     local answer = assert(moontap.http.request { url = "https://example.com/" })
+---     print(answer.status, #answer.body)
+---@param request moontap.http.Request
+---@return moontap.http.Response|nil
+---@return moontap.Error|nil err `sent` says whether the request reached the peer
+function moontap.http.request(request) end
+
+---Capture files.
+moontap.capture = {}
+
+---@class moontap.CaptureFile
+---@field path string
+---@field packets integer records in the file
+---@field bytes integer size of the file
+---@field first? number time of the first packet, seconds since 1970
+---@field last? number
+---@field snaplen integer
+---@field link_type integer
+
+---Reads what a pcap file says of itself.
+---
+---     local file = assert(moontap.capture.open "first.pcap")
+---     print(file.packets, file.bytes)
+---@param path string
+---@return moontap.CaptureFile|nil
+---@return moontap.Error|nil
+function moontap.capture.open(path) end
+
+---The buckets of the embedded simulator, so that scripts on full captures run with --sim.
+moontap.bucket = {}
+
+---A bucket of the embedded simulator.
+---@return string|nil destination_conf
+---@return moontap.Error|nil err without --sim
+function moontap.bucket.simulated() end
+
+---The directory that stands for a bucket.
+---@param destination_conf string
+---@return string|nil path
+---@return moontap.Error|nil
+function moontap.bucket.directory(destination_conf) end
+
+---The challenge that an ownership put into its bucket.
+---@param ownership pcaps.Ownership
+---@return string|nil content
+---@return moontap.Error|nil
+function moontap.bucket.read_challenge(ownership) end
+
+---Whether the account owns a bucket already.
+---@param destination_conf string
+---@return boolean|nil
+---@return moontap.Error|nil
+function moontap.bucket.is_validated(destination_conf) end
+
+---Makes the account own a bucket: asks for a challenge, reads it, answers with it.
+---@param destination_conf string
+---@return true|nil
+---@return moontap.Error|nil
+function moontap.bucket.claim(destination_conf) end
+
+---The files of a full capture in its bucket.
+---@param cap pcaps.Capture
+---@return string[]|nil paths sorted
+---@return moontap.Error|nil
+function moontap.bucket.files(cap) end
+
+---JSON with sorted keys; integers stay integers.
+moontap.json = {}
+
+---@param value any
+---@param options? { pretty: boolean } pretty: two spaces of indentation
+---@return string
+--- Raises with the path of what JSON cannot hold.
+function moontap.json.encode(value, options) end
+
+---@param text string
+---@return any value nil for null; null fields are left out
+---@return moontap.Error|nil err what is wrong and where
+function moontap.json.decode(text) end
+
+---Marks a table as a list, also when it is empty.
+---@param list? table
+---@return table list
+function moontap.json.array(list) end
+
+---The host's clock, virtual under --virtual-time.
+moontap.clock = {}
+
+---@return number seconds since 1970
+function moontap.clock.now() end
+
+---@return number seconds since the machine started, sleep included; for measuring
+function moontap.clock.boot() end
+
+---@param seconds number since 1970
+---@return string time RFC 3339, UTC
+function moontap.clock.format(seconds) end
+
+---@param text string RFC 3339
+---@return number|nil seconds
+function moontap.clock.parse(text) end
+
+---Lines on standard error, without secrets. -v shows info, -vv debug.
+moontap.log = {}
+
+---@param format string as for string.format
+---@param ... any
+function moontap.log.error(format, ...) end
+
+---@param format string
+---@param ... any
+function moontap.log.warn(format, ...) end
+
+---@param format string
+---@param ... any
+function moontap.log.info(format, ...) end
+
+---@param format string
+---@param ... any
+function moontap.log.debug(format, ...) end
+
+---Whether lines of a level are written now.
+---@param level "error"|"warn"|"info"|"debug"
+---@return boolean
+function moontap.log.enabled(level) end
+
+---A text without tokens, keys and the queries of bucket addresses.
+---@param text string
+---@return string
+function moontap.log.redact(text) end
+
+---Everything that touches the world passes through here, and can be seen or answered.
+moontap.effects = {}
+
+---Wraps every call of an effect from now on.
+---
+---     local undo = moontap.effects.wrap("pcaps.create", function(next, ...)
+---       print("creating")
+---       return next(...)
+---     end)
+---@param name string
+---@param wrapper fun(next: function, ...): any
+---@return function undo
+function moontap.effects.wrap(name, wrapper) end
+
+---Calls an effect by its name.
+---@param name string
+---@param ... any
+---@return any ...
+function moontap.effects.call(name, ...) end
+
+---The function that calls an effect through its wrappers.
+---@param name string
+---@return function
+function moontap.effects.caller(name) end
+
+---Defines an effect.
+---@param name string
+---@param fn function
+---@return function caller
+function moontap.effects.define(name, fn) end
+
+---@return string[] names of all effects, sorted
+function moontap.effects.names() end
