@@ -18,10 +18,23 @@ local function add(names, prefix, members)
   end
 end
 
+---The public members of `moontap`, loaded or not.
+---@return string[]
+function M.members()
+  local names = {}
+  for _, entry in ipairs(stubs.list()) do
+    local is_value = entry.kind == "function" or entry.kind == "table"
+    names[#names + 1] = is_value and entry.name:match "^moontap%.([%w_]+)$" or nil
+  end
+  return names
+end
+
 -- Functions of scripts -> what the stubs call them.
 local function live_names()
   local names, pcaps = {}, require "pcaps"
-  add(names, "moontap.", moontap)
+  for _, name in ipairs(M.members()) do
+    if type(moontap[name]) == "function" then names[moontap[name]] = "moontap." .. name end
+  end
   for _, name in ipairs(M.MODULES) do
     add(names, ("moontap.%s."):format(name), require("moontap." .. name))
   end
