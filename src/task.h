@@ -113,11 +113,16 @@ void task_cancel(struct task *task, const char *kind, const char *why);
 void task_interrupt(struct tasks *tasks, const char *why);
 /* May be called from a signal handler: as task_interrupt, but only the task of
  * task_set_foreground and those below it meet the error; the second time they
- * are closed, the third time everybody meets it. */
+ * are closed, the third time everybody meets it who is not shielded. */
 void task_interrupt_foreground(struct tasks *tasks, const char *why);
 /* From now on TASK (NULL: nobody) is whom interrupts of the foreground are for;
  * those of before are forgotten. It is forgotten when it ends. */
 void task_set_foreground(struct tasks *tasks, struct task *task);
+/* Interrupts of the foreground never meet the task object at ARG, however many
+ * there are: for those who listen to them. [-0, +0, v] */
+void task_shield(lua_State *L, int arg);
+/* As task_shield, for the running task. [-0, +0, -] */
+void task_shield_running(lua_State *L);
 /* Is there a task in the foreground? */
 int task_has_foreground(const struct tasks *tasks);
 /* [-0, +1, m] Pushes a text with one line a task: state, and file:line where it

@@ -157,7 +157,7 @@ list_tasks(lua_State *L)
 }
 
 /* on_interrupt(fn | nil): Ctrl-C calls fn in a task of its own, instead of
- * stopping the run. */
+ * stopping the run, and no longer meets the task that asked for this. */
 static int
 on_interrupt(lua_State *L)
 {
