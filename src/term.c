@@ -19,6 +19,7 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
+#define MODES_MAX 6                /* that can be on at once */
 #define KEYS_PER_STEP 256          /* then others have their turn */
 #define KEYSEQ_TIMEOUT_MAX "50"    /* ms; readline blocks the program for so long */
 #define BREAK_CHARACTERS " \t\n\"\\'`@$><=;|&{(+-*/%^#~,[])}:."
@@ -157,12 +158,33 @@ complete(const char *text, int start, int end)
 
 /* Reading ------------------------------------------------------------------------ */
 
+static int
+no_key(FILE *stream)
+{
+    (void)stream;
+    return EOF;
+}
+
+/* Drops what readline has put aside to be read once more, as a paste into a
+ * search: behind the end of a line it would go on with it, without a handler. */
+static void
+drop_put_aside(void)
+{
+    rl_getc_func_t *getc_function = rl_getc_function;
+
+    rl_getc_function = no_key;
+    while (rl_read_key() != EOF) {
+    }
+    rl_getc_function = getc_function;
+}
+
 static void
 on_line(char *line)
 {
     struct term *t = opened;
 
     rl_callback_handler_remove(); /* at once: no second prompt */
+    drop_put_aside();
     t->event = line != NULL ? TERM_LINE : TERM_EOF;
     t->line = line;
 }
@@ -337,6 +359,21 @@ term_close(struct term *t)
     mem_free(t);
 }
 
+/* What a key can leave begun: searches, arguments, sequences of keys. */
+#define MODES (RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_VIMOTION | RL_STATE_NUMERICARG \
+               | RL_STATE_MULTIKEY | RL_STATE_CHARSEARCH)
+
+/* Leaves what was begun. Readline leaves one of them a call. */
+static void
+leave_modes(void)
+{
+    rl_free_line_state();
+    for (int i = 0; i < MODES_MAX && (i == 0 || RL_ISSTATE(MODES)); i++) {
+        rl_callback_sigcleanup();
+    }
+    RL_UNSETSTATE(MODES | RL_STATE_MOREINPUT | RL_STATE_MACROINPUT);
+}
+
 enum fault_code
 term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct fault *fault)
 {
@@ -356,6 +393,9 @@ term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct f
         return code;
     }
     t->reading = 1;
+    if (RL_ISSTATE(MODES)) {
+        leave_modes(); /* a line can end within one, as by Enter in a search */
+    }
     rl_callback_handler_install(prompt, on_line);
     return FAULT_OK;
 }
@@ -405,8 +445,7 @@ term_end(struct term *t)
     if (t->reading) {
         t->reading = 0;
         if (t->event != TERM_LINE && t->event != TERM_EOF) {
-            rl_free_line_state();
-            rl_callback_sigcleanup();
+            leave_modes();
             rl_callback_handler_remove();
             rl_replace_line("", 0);
         }
