@@ -83,6 +83,7 @@ local bucket = { destination_conf = "s3://memory/dir?region=us-east-1" }
 local operations = {
   clock = {
     boot = function() native.clock.boot() end,
+    cpu = function() native.clock.cpu() end,
     format = function() native.clock.format(1e9) end,
     format_duration = function() native.clock.format_duration(90) end,
     now = function() native.clock.now() end,
@@ -160,6 +161,9 @@ local operations = {
     mkdir_p = function() return native.sys.mkdir_p(dir .. "/a/b") end,
     random_bytes = function() native.sys.random_bytes(8) end,
     read_file = function() return native.sys.read_file("scripts/first-capture.lua") end,
+    read_line = function()
+      if not native.sys.isatty(0) then return native.sys.read_line() end -- nobody types
+    end,
     remove = function() native.sys.remove(dir .. "/none") end,
     remove_tree = function() return native.sys.remove_tree(dir .. "/tree") end,
     rename = function() native.sys.rename(dir .. "/none", dir .. "/other") end,
