@@ -66,7 +66,8 @@ end
 ---@param argv string[]
 ---@param options? table `cwd`; `env`, variables to set, or to remove where the value is false;
 ---   `stdin`, its text; `limit`, seconds after which it is killed
----@return table process `wait()` -> status, stdout, stderr; `signal(name)`; `pid`
+---@return table process `wait()` -> status, stdout, stderr; `signal(name)`;
+---   `has_ended()`; `pid`
 function M.start(argv, options)
   options = options or {}
   local dir = tempdir.new()
@@ -102,6 +103,9 @@ function M.start(argv, options)
   --- What the command has written so far.
   function process.stdout() return M.read_file(dir .. "/stdout") or "" end
   function process.stderr() return M.read_file(dir .. "/stderr") or "" end
+
+  --- Whether it has ended.
+  function process.has_ended() return M.read_file(dir .. "/status") ~= nil end
 
   --- Waits for the end; returns exit status (128 + n after signal n), stdout, stderr.
   function process.wait(limit)
