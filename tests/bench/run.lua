@@ -391,6 +391,35 @@ row("wake-spread", "the same, spread over a second", function()
   return { unit = "us", limit = 2.5, ours = sleep_rows(1).wake }
 end)
 
+-- The prompt -----------------------------------------------------------------------------------
+
+local function keys(env, ...)
+  return map(lines_of(shell(with(with({ "env" }, table.unpack(env)), bin .. "/keys", ...))),
+    function(line) return tonumber(line) / 1e3 end)
+end
+
+row("repl-start", "start to prompt", function()
+  local ours, theirs = {}, {}
+  local env = env_of "http://127.0.0.1:9"
+  for i = 1, quick and 7 or 21 do
+    ours[i] = keys(env, "start", "1", "> ", program, "repl")[1]
+    theirs[i] = keys({}, "start", "1", "> ", "lua5.4", "-i")[1]
+  end
+  return { unit = "ms", target = 2, peer = "lua5.4 -i", ours = ours, theirs = theirs }
+end)
+
+-- A thousand tasks sleep, a hundred requests a second go to the simulator in the same process.
+row("key-echo", "key to echo under load, p99", function()
+  local rounds = {}
+  for i = 1, quick and 1 or 5 do
+    local times = keys(env_of "http://127.0.0.1:9", "echo", quick and "200" or "400", "> ",
+      here .. "/load.repl", program, "repl", "--sim", "--knob", "rate_limit=0")
+    table.sort(times)
+    rounds[i] = times[math.ceil(#times * 0.99)]
+  end
+  return { unit = "ms", limit = 16, ours = rounds }
+end)
+
 -- Report ----------------------------------------------------------------------------------------
 
 local function judge(result)
