@@ -95,12 +95,14 @@ function moontap.bucket.files(cap) end
 ---JSON with sorted keys; integers stay integers.
 moontap.json = {}
 
+---A value as JSON.
 ---@param value any
 ---@param options? { pretty: boolean } pretty: two spaces of indentation
 ---@return string
 --- Raises with the path of what JSON cannot hold.
 function moontap.json.encode(value, options) end
 
+---The value that JSON text means.
 ---@param text string
 ---@return any value nil for null; null fields are left out
 ---@return moontap.Error|nil err what is wrong and where
@@ -114,16 +116,20 @@ function moontap.json.array(list) end
 ---The host's clock, virtual under --virtual-time.
 moontap.clock = {}
 
+---The time.
 ---@return number seconds since 1970
 function moontap.clock.now() end
 
+---A clock that never goes back.
 ---@return number seconds since the machine started, sleep included; for measuring
 function moontap.clock.boot() end
 
+---A time as text.
 ---@param seconds number since 1970
 ---@return string time RFC 3339, UTC
 function moontap.clock.format(seconds) end
 
+---A time from text.
 ---@param text string RFC 3339
 ---@return number|nil seconds
 function moontap.clock.parse(text) end
@@ -131,18 +137,22 @@ function moontap.clock.parse(text) end
 ---Lines on standard error, without secrets. -v shows info, -vv debug.
 moontap.log = {}
 
+---Writes a line that begins with "error:".
 ---@param format string as for string.format
 ---@param ... any
 function moontap.log.error(format, ...) end
 
+---Writes a line that begins with "warning:".
 ---@param format string
 ---@param ... any
 function moontap.log.warn(format, ...) end
 
+---Writes a line with -v.
 ---@param format string
 ---@param ... any
 function moontap.log.info(format, ...) end
 
+---Writes a line with -vv.
 ---@param format string
 ---@param ... any
 function moontap.log.debug(format, ...) end
@@ -188,5 +198,6 @@ function moontap.effects.caller(name) end
 ---@return function caller
 function moontap.effects.define(name, fn) end
 
+---What effects there are.
 ---@return string[] names of all effects, sorted
 function moontap.effects.names() end
