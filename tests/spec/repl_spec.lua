@@ -36,7 +36,7 @@ local function insist(keys, pattern)
     screen.type(keys)
     moontap.sleep(0.2)
     return screen.screen():find(pattern, before + 1)
-  end, 10, pattern)
+  end, 2, pattern)
   moontap.sleep(0.2)
   screen.skip()
 end
@@ -202,7 +202,7 @@ describe("the prompt", function()
     screen.expect "end end %}%)\r\n"
     insist("\3", "interrupted")
     insist("'three'\r", '"three"')
-    screen.type "busy = moontap.spawn(function() moontap.sleep(0.1) while true do end end)\r"
+    sees("busy = moontap.spawn(function() moontap.sleep(0.2) while true do end end)", "")
     insist("\3busy:status()\r", '"cancelled"')
     leave()
   end)

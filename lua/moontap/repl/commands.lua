@@ -160,7 +160,7 @@ COMMANDS.json = {
     if not session.last then return usage("json", "there is no result yet") end
     local ok, text = pcall(show.json, session.last)
     if not ok then
-      return nil, errors.new("usage", ":json: " .. tostring(text))
+      return nil, errors.new("usage", ":json: " .. tostring(text):gsub("^[^%s]+:%d+: ", ""))
     end
     session:say(text)
     return true
