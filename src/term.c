@@ -20,6 +20,8 @@
 #include <readline/readline.h>
 
 #define MODES_MAX 6                /* that can be on at once */
+#define KEYMAP_DEPTH_MAX 8
+#define SEARCH_ESC_MS 50           /* what follows an escape later is no part of its key */
 #define KEYS_PER_STEP 256          /* then others have their turn */
 #define KEYSEQ_TIMEOUT_MAX "50"    /* ms; readline blocks the program for so long */
 #define BREAK_CHARACTERS " \t\n\"\\'`@$><=;|&{(+-*/%^#~,[])}:."
@@ -158,6 +160,15 @@ complete(const char *text, int start, int end)
 
 /* Reading ------------------------------------------------------------------------ */
 
+/* Keys that were read already, the next one last; then those of the terminal. */
+static int
+next_key(FILE *stream)
+{
+    struct term *t = opened;
+
+    return t->ahead_count > 0 ? t->ahead[--t->ahead_count] : rl_getc(stream);
+}
+
 static int
 no_key(FILE *stream)
 {
@@ -236,6 +247,42 @@ bound_key_timeout(void)
     }
 }
 
+/* Readline's own abort jumps to where the last key was read. When that key came
+ * from readline itself, as the one that ends a search, nobody is there any more. */
+static int
+give_up(int count, int key)
+{
+    (void)count;
+    (void)key;
+    (void)rl_ding();
+    (void)rl_clear_message();
+    (void)rl_discard_argument();
+    (void)rl_clear_pending_input();
+    return 0;
+}
+
+static void
+replace_abort(Keymap map, int depth)
+{
+    for (int key = 0; key < KEYMAP_SIZE; key++) {
+        if (map[key].type == ISFUNC && map[key].function == rl_abort) {
+            map[key].function = give_up;
+        } else if (map[key].type == ISKMAP && depth < KEYMAP_DEPTH_MAX) {
+            replace_abort((Keymap)(void *)map[key].function, depth + 1);
+        }
+    }
+}
+
+static void
+replace_aborts(void)
+{
+    static const char *const names[] = {"emacs", "vi-insert", "vi-command"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        replace_abort(rl_get_keymap_by_name(names[i]), 0);
+    }
+}
+
 /* Terminals are UTF-8 nowadays, also where no locale says so. Readline asks the
  * environment, again and again. */
 static void
@@ -255,6 +302,7 @@ set_up_readline(struct term *t)
     rl_instream = t->in;
     rl_outstream = t->out;
     rl_catch_signals = 0;
+    rl_getc_function = next_key;
     rl_catch_sigwinch = 0;
     rl_attempted_completion_function = complete;
     rl_basic_word_break_characters = BREAK_CHARACTERS;
@@ -262,6 +310,10 @@ set_up_readline(struct term *t)
     rl_completer_quote_characters = "";
     (void)rl_initialize();
     bound_key_timeout();
+    replace_aborts();
+    /* readline would wait for the answer itself, and everybody with it */
+    (void)rl_variable_bind("completion-query-items", "0");
+    (void)rl_variable_bind("page-completions", "off");
     (void)rl_bind_keyseq_if_unbound("\\eh", say_hint);
     (void)rl_bind_keyseq_if_unbound("\\C-xh", say_hint);
 }
@@ -382,6 +434,7 @@ term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct f
     rl_free(t->line);
     t->line = NULL;
     t->event = TERM_NOTHING;
+    t->ahead_count = 0;
     t->wake = wake;
     t->wake_arg = arg;
     code = loop_watch_new(t->loop, t->in_fd, LOOP_READ, on_input, t, &t->watch, fault);
@@ -401,11 +454,31 @@ term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct f
 }
 
 static int
-has_input(const struct term *t)
+has_input(const struct term *t, int wait_ms)
 {
     struct pollfd input = {.fd = t->in_fd, .events = POLLIN};
 
-    return poll(&input, 1, 0) > 0;
+    return t->ahead_count > 0 || poll(&input, 1, wait_ms) > 0;
+}
+
+/* Readline ends a search at a key such as Alt-b or an arrow by calling itself,
+ * which ends in a crash with some of the keys that may follow. So the search is
+ * ended first, as by Ctrl-J, and the key comes after it. */
+static void
+end_search_first(struct term *t)
+{
+    const char *terminators = rl_variable_value("isearch-terminators");
+    int key;
+
+    if (!RL_ISSTATE(RL_STATE_ISEARCH) || t->ahead_count > 0
+        || (terminators != NULL && *terminators != '\0')) {
+        return;
+    }
+    key = rl_getc(t->in);
+    if (key == ESC && has_input(t, SEARCH_ESC_MS)) {
+        t->ahead[t->ahead_count++] = ESC;
+    }
+    t->ahead[t->ahead_count++] = key == ESC ? '\n' : key;
 }
 
 /* What was typed stays to be seen; a prompt alone makes room for the next one. */
@@ -425,7 +498,9 @@ term_step(struct term *t, const char **line)
 {
     enum term_event event;
 
-    for (int i = 0; i < KEYS_PER_STEP && t->event == TERM_NOTHING && has_input(t); i++) {
+    for (int i = 0; t->event == TERM_NOTHING && has_input(t, 0)
+                    && (i < KEYS_PER_STEP || t->ahead_count > 0); i++) {
+        end_search_first(t);
         rl_callback_read_char();
     }
     event = t->event;

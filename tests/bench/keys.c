@@ -171,6 +171,7 @@ main(int argc, char **argv)
         return measure_echo(atoi(argv[2]), argv[3], argv[4], argv + 5);
     }
     (void)fputs("usage: keys start ROUNDS PROMPT COMMAND...\n"
-                "       keys echo KEYS PROMPT SETUP COMMAND...\n", stderr);
+                "       keys echo KEYS PROMPT SETUP COMMAND...\n",
+                stderr);
     return 2;
 }

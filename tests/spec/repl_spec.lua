@@ -325,6 +325,14 @@ describe("the prompt", function()
     leave()
   end)
 
+  it("survives a search that a key ends, and giving up behind it", function()
+    start()
+    screen.type "\27\r\27pc\7.\18\27[A\"\27b\7"
+    insist("\3\21'alive'\r", '"alive"')
+    screen.type "\21"
+    leave()
+  end)
+
   it("survives two thousand keys of anybody, and leaves the terminal as it was", function()
     math.randomseed(SEED)
     local keys = { "\t", "\r", "\127", "\1", "\5", "\11", "\23", "\25", "\21", "\27[A", "\27[B",
