@@ -19,7 +19,7 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
-#define MODES_MAX 6                /* that can be on at once */
+#define MODES_MAX 6 /* that can be on at once */
 #define KEYMAP_DEPTH_MAX 8
 #define SEARCH_ESC_MS 50           /* what follows an escape later is no part of its key */
 #define KEYS_PER_STEP 256          /* then others have their turn */
@@ -412,8 +412,9 @@ term_close(struct term *t)
 }
 
 /* What a key can leave begun: searches, arguments, sequences of keys. */
-#define MODES (RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_VIMOTION | RL_STATE_NUMERICARG \
-               | RL_STATE_MULTIKEY | RL_STATE_CHARSEARCH)
+#define MODES                                                                      \
+    (RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_VIMOTION | RL_STATE_NUMERICARG \
+     | RL_STATE_MULTIKEY | RL_STATE_CHARSEARCH)
 
 /* Leaves what was begun. Readline leaves one of them a call. */
 static void
@@ -498,8 +499,9 @@ term_step(struct term *t, const char **line)
 {
     enum term_event event;
 
-    for (int i = 0; t->event == TERM_NOTHING && has_input(t, 0)
-                    && (i < KEYS_PER_STEP || t->ahead_count > 0); i++) {
+    for (int i = 0;
+         t->event == TERM_NOTHING && has_input(t, 0) && (i < KEYS_PER_STEP || t->ahead_count > 0);
+         i++) {
         end_search_first(t);
         rl_callback_read_char();
     }
