@@ -9,9 +9,9 @@ local stubs = require "moontap.stubs"
 local function read_stubs(name)
   local text = assert(command.read_file(("%s/lua/moontap/meta/%s.lua"):format(
     command.source, name)))
-  local stubs = {}
-  for stub in text:gmatch "\nfunction ([%w_.:]+)%(" do stubs[stub] = true end
-  return stubs
+  local found = {}
+  for stub in text:gmatch "\nfunction ([%w_.:]+)%(" do found[stub] = true end
+  return found
 end
 
 -- The names of the functions in a table, as stubs spell them.
@@ -95,7 +95,8 @@ describe("each function", function()
 
       it("has a hint: " .. entry.name, function()
         if entry.name:find "^%u" then return end
-        local hint = complete.hint(entry.name .. "(", { pcaps = require "pcaps", moontap = moontap })
+        local env = { pcaps = require "pcaps", moontap = moontap }
+        local hint = complete.hint(entry.name .. "(", env)
         assert.matches(stubs.signature(entry), hint, 1, true)
       end)
     end

@@ -26,7 +26,7 @@ local function run(line, pattern)
   return screen.expect((pattern or "(.-)") .. "\r?\27?%[?%??2?0?0?4?h?" .. PROMPT)
 end
 
--- Types `keys` again and again, because Ctrl-C drops what was typed ahead, until something is shown.
+-- Types `keys` until something is shown, because Ctrl-C drops what was typed ahead.
 local function insist(keys, pattern)
   local before <const> = #screen.screen()
   command.poll(function()
