@@ -44,10 +44,7 @@ static const struct {
     const char *name;
     const char *file;
 } rooms[] = {
-    {"http", "http"},
-    {"pcaps", "http"},
-    {"server", "server"},
-    {"term", "term"},
+    {"db", "db"}, {"http", "http"}, {"pcaps", "http"}, {"server", "server"}, {"term", "term"},
 };
 
 /* Embedded ------------------------------------------------------------------ */

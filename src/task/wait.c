@@ -25,6 +25,7 @@ struct culprit {
 static const struct culprit culprits[] = {
     {"table", "sort", "inside a table.sort comparator"},
     {"string", "gsub", "inside a string.gsub callback"},
+    {"moontap.native.db", "transaction", "inside a database transaction"},
     {NULL, "require", "at the top of a file that is being required"},
     {NULL, "tostring", "inside a __tostring metamethod"},
     {NULL, "print", "inside a __tostring metamethod"},
