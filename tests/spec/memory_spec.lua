@@ -151,7 +151,10 @@ local operations = {
     end,
   },
   sys = {
+    boot_id = function() native.sys.boot_id() end,
+    free_space = function() return native.sys.free_space(dir) end,
     getpid = function() native.sys.getpid() end,
+    host_name = function() native.sys.host_name() end,
     isatty = function() native.sys.isatty(0) end,
     list = function() native.sys.list(dir) end,
     lock = function()
@@ -164,6 +167,11 @@ local operations = {
     read_line = function()
       if not native.sys.isatty(0) then return native.sys.read_line() end -- nobody types
     end,
+    redirect = function()
+      local redirection, err = native.sys.redirect(2, dir .. "/stderr")
+      if not redirection then return nil, err end
+      return redirection:restore()
+    end,
     remove = function() native.sys.remove(dir .. "/none") end,
     remove_tree = function() return native.sys.remove_tree(dir .. "/tree") end,
     rename = function() native.sys.rename(dir .. "/none", dir .. "/other") end,
@@ -174,6 +182,7 @@ local operations = {
       return path, err
     end,
     terminal_size = function() native.sys.terminal_size(0) end,
+    user = function() native.sys.user() end,
     write = function() return native.sys.write(1, "") end,
     write_file = function() return native.sys.write_file(dir .. "/file", "data") end,
   },
