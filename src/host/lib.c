@@ -179,6 +179,7 @@ static const luaL_Reg funcs[] = {
     {"load_script", load_script},
     {"on_interrupt", on_interrupt},
     {"outcome", outcome},
+    {"point", host_point},
     {"set_alarm", set_alarm},
     {"set_memory_max", set_memory_max},
     {"set_virtual", set_virtual},
