@@ -154,7 +154,6 @@ prepare(lua_State *L, struct lua_db *self, struct db_stmt **stmt, struct db_faul
 struct query {
     struct lua_db *self;
     struct db_stmt *stmt;
-    int is_first_only;
     enum fault_code code;
     struct db_fault fault;
 };
@@ -172,7 +171,8 @@ push_value(lua_State *L, const struct db_value *value)
     return 1;
 }
 
-/* [-0, +n, v] Pushes the names of the N columns. */
+/* [-0, +n, v] Pushes the names of the N columns. Known for sure only when there
+ * is a row: the schema may have changed since the statement was prepared. */
 static int
 push_names(lua_State *L, struct query *query)
 {
@@ -212,47 +212,64 @@ push_row(lua_State *L, struct query *query, int names, int n)
     return FAULT_OK;
 }
 
-/* (query) Guarded. The list of rows, or the first one or false. */
+/* *IS_MORE: there is a row to push. */
+static enum fault_code
+step(struct query *query, int *is_more)
+{
+    return query->code = db_step(query->stmt, is_more, &query->fault);
+}
+
+/* (query) Guarded. The list of all rows. */
 static int
-collect(lua_State *L)
+collect_all(lua_State *L)
 {
     struct query *query = lua_touserdata(L, 1);
-    int n = push_names(L, query), has_row = 1;
-    lua_Integer rows = 0;
+    lua_Integer rows = 0, max = query->self->rows_max;
+    int n = 0, is_more;
 
-    if (query->is_first_only) {
-        lua_pushboolean(L, 0);
-    } else {
-        lua_newtable(L);
-    }
-    while ((query->code = db_step(query->stmt, &has_row, &query->fault)) == FAULT_OK && has_row) {
-        if (query->is_first_only && rows++ > 0) {
-            continue; /* what writes has to come to its end */
+    lua_newtable(L);
+    while (step(query, &is_more) == FAULT_OK && is_more) {
+        if (rows == 0) {
+            n = push_names(L, query);
         }
-        if (!query->is_first_only && ++rows > query->self->rows_max) {
+        if (++rows > max) {
             query->fault.name = "SQLITE_TOOBIG";
+            query->fault.is_busy = 0;
             query->code = fault_set(&query->fault.fault, FAULT_LIMIT,
-                                    "read from the database: more than %lld rows",
-                                    (long long)query->self->rows_max);
+                                    "read from a database: more than %lld rows", (long long)max);
             break;
         }
-        query->code = push_row(L, query, 2, n);
+        query->code = push_row(L, query, 3, n);
         if (query->code != FAULT_OK) {
             break;
         }
-        if (!query->is_first_only) {
-            lua_rawseti(L, -2, rows);
-        } else if (db_is_reader(query->stmt)) {
-            break;
-        }
+        lua_rawseti(L, 2, rows);
+    }
+    lua_settop(L, 2);
+    return 1;
+}
+
+/* (query) Guarded. The first row, or false. */
+static int
+collect_one(lua_State *L)
+{
+    struct query *query = lua_touserdata(L, 1);
+    int is_more;
+
+    lua_pushboolean(L, 0);
+    if (step(query, &is_more) == FAULT_OK && is_more) {
+        query->code = push_row(L, query, 3, push_names(L, query));
+    }
+    while (query->code == FAULT_OK && is_more && !db_is_reader(query->stmt)) {
+        (void)step(query, &is_more); /* what writes has to come to its end */
     }
     return 1;
 }
 
 static int
-ask(lua_State *L, int is_first_only)
+ask(lua_State *L, lua_CFunction collect)
 {
-    struct query query = {.self = check_open(L, 1), .is_first_only = is_first_only};
+    struct query query = {.self = check_open(L, 1)};
     int status;
 
     query.code = prepare(L, query.self, &query.stmt, &query.fault);
@@ -277,14 +294,14 @@ ask(lua_State *L, int is_first_only)
 static int
 db_rows(lua_State *L)
 {
-    return ask(L, 0);
+    return ask(L, collect_all);
 }
 
 /* db:row(sql, ...) -> the first row; false when there is none */
 static int
 db_row(lua_State *L)
 {
-    return ask(L, 1);
+    return ask(L, collect_one);
 }
 
 /* db:run(sql, ...) -> rows changed, row id of the last one inserted */

@@ -11,6 +11,7 @@ local simulator = require "moontap.sim"
 local SWEEP_MAX <const> = 20000
 
 local dir, sim
+local kept -- a database that stays open over its sweep
 
 setup(function()
   dir = require("moontap.native.sys").tempdir("moontap-memory-")
@@ -21,6 +22,7 @@ setup(function()
 end)
 
 teardown(function()
+  if kept then kept:close() end
   sim:close()
   config.sim, config.state = nil, nil
   os.execute("rm -rf " .. dir)
@@ -78,6 +80,15 @@ local unknown_id = ("0"):rep(32)
 local simple = { type = "simple", time_limit = 1, packet_limit = 1, filter_v1 = { protocol = 17 } }
 local bucket = { destination_conf = "s3://memory/dir?region=us-east-1" }
 
+local function database()
+  if not kept then
+    local opened = assert(native.db.open(dir .. "/kept.db"))
+    assert(opened:exec "CREATE TABLE t(i INTEGER PRIMARY KEY, v)")
+    kept = opened
+  end
+  return kept
+end
+
 -- One operation for each function of each native module. A function of native pcaps is used
 -- through the client that owns it.
 local operations = {
@@ -89,6 +100,26 @@ local operations = {
     now = function() native.clock.now() end,
     parse = function() native.clock.parse("2026-11-22T10:00:00Z") end,
     parse_duration = function() native.clock.parse_duration("5m") end,
+  },
+  db = {
+    digest = function() return native.db.digest("x") end,
+    file_digest = function() return native.db.file_digest("scripts/first-capture.lua") end,
+    open = function()
+      local opened, err = native.db.open(dir .. "/open.db")
+      if not opened then return nil, err end
+      local ok, result = pcall(function() return opened:row("SELECT ? AS v", "text") end)
+      opened:close()
+      if not ok then error(result, 0) end
+    end,
+    transaction = function()
+      local h = database()
+      return native.db.transaction(h, true, function()
+        h:run("INSERT OR REPLACE INTO t VALUES(?, ?)", 1, "text")
+        h:exec("UPDATE t SET v = 'other' WHERE i = 1")
+        assert(h:rows("SELECT * FROM t")[1].v == "other")
+        return h:row("SELECT count(*) AS n FROM t").n
+      end)
+    end,
   },
   effects = {
     caller = function() native.effects.caller("sleep") end,
