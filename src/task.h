@@ -140,5 +140,11 @@ void task_new_error(lua_State *L, const char *kind, const char *message);
 int task_fail(lua_State *L, const struct fault *fault);
 /* [-0, +0, v] Raises an error object of KIND. */
 int task_raise(lua_State *L, const char *kind, const char *message);
+/*
+ * A message handler for a C function (upvalue 1) that calls another one guarded
+ * and then passes its error on: a traceback of the error then starts with what
+ * was below that function.
+ */
+int task_keep_inner_trace(lua_State *L);
 
 #endif

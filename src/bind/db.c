@@ -362,20 +362,23 @@ db_transaction(lua_State *L)
         return luaL_error(L, "a transaction inside a transaction");
     }
     durable = lua_toboolean(L, 2);
+    lua_pushcfunction(L, db_transaction);
+    lua_pushcclosure(L, task_keep_inner_trace, 1);
+    lua_insert(L, 3);
     if (db_begin(self->db, durable, &fault) != FAULT_OK) {
         return fail(L, &fault);
     }
     /* nothing but the guarded call may raise until it has ended */
-    if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0) != LUA_OK) {
+    if (lua_pcall(L, lua_gettop(L) - 4, LUA_MULTRET, 3) != LUA_OK) {
         db_rollback(self->db);
         return lua_error(L);
     }
-    if (lua_isnil(L, 3) && !lua_isnoneornil(L, 4)) {
+    if (lua_isnil(L, 4) && !lua_isnoneornil(L, 5)) {
         db_rollback(self->db);
     } else if (db_commit(self->db, &fault) != FAULT_OK) {
         return fail(L, &fault);
     }
-    return lua_gettop(L) - 2;
+    return lua_gettop(L) - 3;
 }
 
 /* db:close(); also __close. Works twice. */

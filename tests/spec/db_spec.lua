@@ -268,6 +268,20 @@ describe("a transaction", function()
     assert(h:transaction(true, add, 2))
   end)
 
+  it("that fails tells where", function()
+    local status, _, err = script([[
+      local h <close> = assert(db.open(path))
+      local function inner() error "deep" end
+      local function outer() inner() end
+      local function caller() h:transaction(true, outer) end
+      caller()]]).wait()
+    assert.equal(1, status)
+    assert.matches("upvalue 'inner'.-function <.-stack traceback:\n[^\n]*transaction'\n"
+      .. "[^\n]*'caller'\n[^\n]*\n$", err)
+    local _, count = err:gsub("'caller'", "")
+    assert.equal(1, count)
+  end)
+
   it("is rolled back when its function returns nil and an error", function()
     local value = {}
     local function attempt() add(1) return nil, value, 3 end
