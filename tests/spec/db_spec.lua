@@ -278,8 +278,8 @@ describe("a transaction", function()
     assert.equal(1, status)
     assert.matches("upvalue 'inner'.-function <.-stack traceback:\n[^\n]*transaction'\n"
       .. "[^\n]*'caller'\n[^\n]*\n$", err)
-    local _, count = err:gsub("'caller'", "")
-    assert.equal(1, count)
+    local _, times = err:gsub("'caller'", "")
+    assert.equal(1, times)
   end)
 
   it("is rolled back when its function returns nil and an error", function()
