@@ -83,6 +83,12 @@ enum fault_code host_catch_signals(struct host *host, struct fault *fault);
  * of its own, instead of stopping the run; nil takes it back. */
 void host_on_interrupt(lua_State *L);
 
+/* [-1, +0, m] The function on top of the stack (or nil) is called with the exit status
+ * when the run is over; it may wait. */
+void host_on_exit(lua_State *L);
+/* [-0, +0, -] Calls it, once; by host_run. */
+void host_run_exit(struct host *host, int status);
+
 /* Signals no longer reach the state, which is about to be closed. */
 void host_release_signals(void);
 

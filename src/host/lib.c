@@ -169,6 +169,18 @@ on_interrupt(lua_State *L)
     return 0;
 }
 
+/* on_exit(fn | nil): fn(status) is called when the run is over, and may wait. */
+static int
+on_exit_call(lua_State *L)
+{
+    lua_settop(L, 1);
+    if (!lua_isnil(L, 1)) {
+        luaL_checktype(L, 1, LUA_TFUNCTION);
+    }
+    host_on_exit(L);
+    return 0;
+}
+
 static const luaL_Reg funcs[] = {
     {"alloc_failed", alloc_failed},
     {"exit", exit_program},
@@ -177,6 +189,7 @@ static const luaL_Reg funcs[] = {
     {"is_virtual", is_virtual},
     {"load_code", load_code},
     {"load_script", load_script},
+    {"on_exit", on_exit_call},
     {"on_interrupt", on_interrupt},
     {"outcome", outcome},
     {"point", host_point},

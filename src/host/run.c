@@ -439,5 +439,6 @@ host_run(struct host *host, int nargs)
     }
     host->exit_status = status;
     host->is_over = 1;
+    host_run_exit(host, status);
     return status;
 }

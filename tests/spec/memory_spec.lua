@@ -130,6 +130,7 @@ local operations = {
       native.host.load_script("scripts/first-capture.lua", { [0] = "x" })
     end,
     outcome = function() native.host.outcome() end,
+    on_exit = function() native.host.on_exit(nil) end,
     point = function() native.host.point("memory") end,
     exit_status = function() native.host.exit_status("timeout") end,
     on_interrupt = function() native.host.on_interrupt(nil) end,
