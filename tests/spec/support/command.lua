@@ -50,8 +50,12 @@ local function command_line(argv)
   return table.concat(words, " ")
 end
 
-local function environment(env)
-  local removed, set = { "env" }, {} -- env wants what is removed first
+-- Each command has a state of its own, unless its test says otherwise, and the gate.
+local function environment(env, dir)
+  local removed, set = { "env -u MOONTAP_GATE" }, {} -- env wants what is removed first
+  if not (env and env.XDG_STATE_HOME ~= nil) then
+    set[1] = M.quote("XDG_STATE_HOME=" .. dir .. "/state")
+  end
   for name, value in pairs(env or {}) do
     if value then
       set[#set + 1] = M.quote(name .. "=" .. value)
@@ -80,7 +84,7 @@ function M.start(argv, options)
   local line = ("cd %s && { ( %s timeout -k 5 %d %s <%s >%s/stdout 2>%s/stderr & "
     .. "echo $! >%s/pid; wait $!; echo $? >%s/status.new; mv %s/status.new %s/status ) "
     .. "2>%s/shell & }"):format(
-    M.quote(options.cwd or "."), environment(options.env), options.limit or LIMIT_SECONDS,
+    M.quote(options.cwd or "."), environment(options.env, dir), options.limit or LIMIT_SECONDS,
     command_line(argv), M.quote(input), dir, dir, dir, dir, dir, dir, dir)
   assert(os.execute(line))
   local guard = M.poll(function() -- the timeout that watches the command
