@@ -73,12 +73,15 @@ local function column(rounds, name, scale)
 end
 
 -- What one more of something costs: two runs of different length, so that starting cancels out.
-local function difference(short, long, count)
-  return map(long, function(round, i) return (round.cpu - short[i].cpu) / count end)
+local function difference(short, long, count, name)
+  name = name or "cpu"
+  return map(long, function(round, i) return (round[name] - short[i][name]) / count end)
 end
 
+-- Without the gate, unless `more` says so: MOONTAP_GATE=on.
 local function env_of(base_url, more)
   local words = {
+    "MOONTAP_GATE=off",
     "CLOUDFLARE_BASE_URL=" .. base_url,
     "CLOUDFLARE_ACCOUNT_ID=f037e56e89293a057740de681ac9abbe",
     "CLOUDFLARE_API_TOKEN=0123456789abcdef0123456789abcdef01234567",
@@ -227,6 +230,37 @@ row("creates", "a create after the other, CPU", function()
       ours = difference(got[1], got[2], long - short),
       theirs = difference(got[3], got[4], long - short),
     }
+  end)
+end)
+
+-- Every create is written down and synced before it is sent, and so is its outcome. The limit of one
+-- a minute is divided away.
+row("gate", "what quota and journal add to a create, wall", function()
+  local short, long = 50, quick and 250 or 550
+  return with_server({}, function(port)
+    local base = url("http", port)
+    local function creates(gate, count)
+      return with(env_of(base, { "MOONTAP_GATE=" .. gate }), program, "run", "--speed", "1e9",
+        script "creates", tostring(count))
+    end
+    local got = measure(quick and 3 or 11, 1, { creates("off", short), creates("off", long),
+      creates("on", short), creates("on", long) })
+    local without = difference(got[1], got[2], long - short, "wall")
+    local gated = difference(got[3], got[4], long - short, "wall")
+    return { unit = "ms", limit = 0.5,
+             ours = map(gated, function(cost, i) return (cost - without[i]) / 1e3 end) }
+  end)
+end)
+
+row("gate-first", "start to first create with quota and journal, CPU", function()
+  return with_server({}, function(port)
+    local base = url("http", port)
+    local got = measure(quick and 7 or 21, 4, {
+      with(env_of(base, { "MOONTAP_GATE=on" }), program, "run", "--speed", "1e9", script "first"),
+      curl_words(pcaps_url(base), {}),
+    })
+    return { unit = "ms", target = math.huge, peer = "curl", ours = column(got[1], "cpu", 1e3),
+             theirs = column(got[2], "cpu", 1e3) }
   end)
 end)
 

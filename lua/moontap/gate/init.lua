@@ -13,7 +13,7 @@ local config = require "moontap.config"
 local effects = require "moontap.effects"
 local host = require "moontap.native.host"
 local later = require "moontap.later"
-local log = require "moontap.log"
+local log = later "moontap.log"
 local state = later "moontap.state"
 
 local M = {}
@@ -37,7 +37,7 @@ local is_open = false
 
 -- Benchmarks and stress tests of what lies below switch it off, and nobody against a real API.
 local function is_off(base_url)
-  if os.getenv "MOONTAP_GATE" ~= "off" then return false end
+  if os.getenv "MOONTAP_GATE" ~= "off" or config.read_only then return false end
   return base_url:match "^https?://127%.%d+%.%d+%.%d+[:/]" ~= nil
     or base_url:match "^https?://localhost[:/]" ~= nil or base_url:match "^https?://%[::1%]" ~= nil
     or base_url:match "^https?://sim%.internal" ~= nil
@@ -72,11 +72,11 @@ end
 ---before has left open on that account is settled.
 ---@param client userdata
 function M.attach(client)
-  M.open()
   if is_off(client.base_url) then
     contexts[client] = false
     return
   end
+  M.open()
   local context = {}
   contexts[client] = context
   local store, err = state.current()
