@@ -21,6 +21,8 @@
 
 #define MODES_MAX 6 /* that can be on at once */
 #define KEYMAP_DEPTH_MAX 8
+#define PASTE_MAX (1u << 20)       /* bytes */
+#define PASTE_WAIT_MS 200          /* for more of a paste */
 #define SEARCH_ESC_MS 50           /* what follows an escape later is no part of its key */
 #define KEYS_PER_STEP 256          /* then others have their turn */
 #define KEYSEQ_TIMEOUT_MAX "50"    /* ms; readline blocks the program for so long */
@@ -247,6 +249,47 @@ bound_key_timeout(void)
     }
 }
 
+static int
+has_input(const struct term *t, int wait_ms)
+{
+    struct pollfd input = {.fd = t->in_fd, .events = POLLIN};
+
+    return t->ahead_count > 0 || poll(&input, 1, wait_ms) > 0;
+}
+
+/* Reads a paste up to its end mark, or until nothing comes for a while: Ctrl-C
+ * can have dropped the mark, and readline's own function would wait for it, with
+ * everybody else. */
+static int
+take_paste(int count, int key)
+{
+    static const char mark[] = "\033[201~";
+    struct term *t = opened;
+    struct buf text;
+    char c;
+
+    (void)count;
+    buf_init(&text, PASTE_MAX);
+    while (has_input(t, PASTE_WAIT_MS) && (key = rl_read_key()) >= 0) {
+        c = key == '\r' ? '\n' : (char)key;
+        if (c == '\0' || buf_append(&text, &c, 1) != FAULT_OK) {
+            (void)rl_ding();
+            break;
+        }
+        if (text.len >= sizeof mark - 1
+            && strcmp(buf_cstr(&text) + text.len - (sizeof mark - 1), mark) == 0) {
+            text.len -= sizeof mark - 1;
+            text.data[text.len] = '\0';
+            break;
+        }
+    }
+    if (text.len > 0) {
+        (void)rl_insert_text(buf_cstr(&text));
+    }
+    buf_fini(&text);
+    return 0;
+}
+
 /* Readline's own abort jumps to where the last key was read. When that key came
  * from readline itself, as the one that ends a search, nobody is there any more. */
 static int
@@ -262,24 +305,26 @@ give_up(int count, int key)
 }
 
 static void
-replace_abort(Keymap map, int depth)
+replace_function(Keymap map, int depth)
 {
     for (int key = 0; key < KEYMAP_SIZE; key++) {
         if (map[key].type == ISFUNC && map[key].function == rl_abort) {
             map[key].function = give_up;
+        } else if (map[key].type == ISFUNC && map[key].function == rl_bracketed_paste_begin) {
+            map[key].function = take_paste;
         } else if (map[key].type == ISKMAP && depth < KEYMAP_DEPTH_MAX) {
-            replace_abort((Keymap)(void *)map[key].function, depth + 1);
+            replace_function((Keymap)(void *)map[key].function, depth + 1);
         }
     }
 }
 
 static void
-replace_aborts(void)
+replace_functions(void)
 {
     static const char *const names[] = {"emacs", "vi-insert", "vi-command"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        replace_abort(rl_get_keymap_by_name(names[i]), 0);
+        replace_function(rl_get_keymap_by_name(names[i]), 0);
     }
 }
 
@@ -310,7 +355,7 @@ set_up_readline(struct term *t)
     rl_completer_quote_characters = "";
     (void)rl_initialize();
     bound_key_timeout();
-    replace_aborts();
+    replace_functions();
     /* readline would wait for the answer itself, and everybody with it */
     (void)rl_variable_bind("completion-query-items", "0");
     (void)rl_variable_bind("page-completions", "off");
@@ -452,14 +497,6 @@ term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct f
     }
     rl_callback_handler_install(prompt, on_line);
     return FAULT_OK;
-}
-
-static int
-has_input(const struct term *t, int wait_ms)
-{
-    struct pollfd input = {.fd = t->in_fd, .events = POLLIN};
-
-    return t->ahead_count > 0 || poll(&input, 1, wait_ms) > 0;
 }
 
 /* Readline ends a search at a key such as Alt-b or an arrow by calling itself,
