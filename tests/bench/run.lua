@@ -78,10 +78,10 @@ local function difference(short, long, count, name)
   return map(long, function(round, i) return (round[name] - short[i][name]) / count end)
 end
 
--- Without the gate, unless `more` says so: MOONTAP_GATE=on.
-local function env_of(base_url, more)
+-- Without the gate, unless it is asked for.
+local function env_of(base_url, more, gate)
   local words = {
-    "MOONTAP_GATE=off",
+    "MOONTAP_GATE=" .. (gate or "off"),
     "CLOUDFLARE_BASE_URL=" .. base_url,
     "CLOUDFLARE_ACCOUNT_ID=f037e56e89293a057740de681ac9abbe",
     "CLOUDFLARE_API_TOKEN=0123456789abcdef0123456789abcdef01234567",
@@ -240,7 +240,7 @@ row("gate", "what quota and journal add to a create, wall", function()
   return with_server({}, function(port)
     local base = url("http", port)
     local function creates(gate, count)
-      return with(env_of(base, { "MOONTAP_GATE=" .. gate }), program, "run", "--speed", "1e9",
+      return with(env_of(base, {}, gate), program, "run", "--speed", "1e9",
         script "creates", tostring(count))
     end
     local got = measure(quick and 3 or 11, 1, { creates("off", short), creates("off", long),
@@ -256,7 +256,7 @@ row("gate-first", "start to first create with quota and journal, CPU", function(
   return with_server({}, function(port)
     local base = url("http", port)
     local got = measure(quick and 7 or 21, 4, {
-      with(env_of(base, { "MOONTAP_GATE=on" }), program, "run", "--speed", "1e9", script "first"),
+      with(env_of(base, {}, "on"), program, "run", "--speed", "1e9", script "first"),
       curl_words(pcaps_url(base), {}),
     })
     return { unit = "ms", target = math.huge, peer = "curl", ours = column(got[1], "cpu", 1e3),

@@ -35,15 +35,25 @@ end
 
 -- Creates ----------------------------------------------------------------------------------
 
+-- The intent stands in the state as sending then; one that nobody was before, all at once.
+local function write(account, intent, params, options)
+  if intent.row then
+    return account:sending(intent.row, now(), wish.wire(params, options and options.asked_at))
+  end
+  local row, err = account:send_at_once(intent.wish, quota.interval(intent.wish.kind), now())
+  if row == nil then return nil, err end
+  if not row then
+    return nil, errors.new("quota", "somebody else was faster", { lost_turn = true, sent = "no" })
+  end
+  intent.row = row
+  return true
+end
+
 M.effects["api.create"] = function(next, client, params, options, path, intent)
   local context = gate.context(client)
   if not context then return next(client, params, options, path, intent) end
-  local wire = wish.wire(params, options and options.asked_at)
-  local ok, err = context.account:sending(intent.row, now(), wire)
-  if not ok then
-    return nil, errors.new("io", "create not sent, because it could not be written down: "
-      .. err.message, { sent = "no", code = err.code })
-  end
+  local ok, err = write(context.account, intent, params, options)
+  if not ok then return nil, err.lost_turn and err or wish.not_written(err) end
   host.point "sending"
   local cap, problem, body = next(client, params, options, path, intent)
   host.point "answered"
@@ -56,8 +66,7 @@ end
 -- A create that took the slot: the next one is possible so much later.
 local function free_at(intent, state)
   if state == "shared" then return nil end
-  if intent.kind == "simple" then return clock.now() + quota.SIMPLE_INTERVAL / config.speed end
-  return nil
+  return intent.wish.kind == "simple" and clock.now() + quota.interval "simple" or nil
 end
 
 local function settle(intent, state, cap, err)

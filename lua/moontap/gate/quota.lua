@@ -31,7 +31,10 @@ local LOOK_OTHERS <const> = 1    -- … at the state, for what others do
 local TOLD_FROM <const> = 2      -- a longer wait is told
 local FULL_PAUSE <const> = 15    -- after a refusal that does not say what is in the way
 
-local function intervals(kind)
+---Seconds between two creates of a kind, as far as time alone decides.
+---@param kind "simple"|"full"
+---@return number
+function M.interval(kind)
   return (kind == "simple" and M.SIMPLE_INTERVAL or FULL_PAUSE) / config.speed
 end
 
@@ -40,13 +43,13 @@ local function no_slot(intent, place)
     or place.capture and ("capture %s still runs"):format(place.capture)
     or "the last one was too short a time ago"
   return errors.new("quota", ("no slot for this %s capture before its deadline: %s"):format(
-    intent.kind, why), { sent = "no", retryable = true, attempts = intent.attempts })
+    intent.wish.kind, why), { sent = "no", retryable = true, attempts = intent.attempts })
 end
 
 local function say(intent, place, wait)
   local where = place.ahead > 0 and ("%d before this one"):format(place.ahead)
     or place.capture and ("capture %s runs"):format(place.capture) or "one a minute"
-  progress.note(("waiting for the %s slot (%s), about %s"):format(intent.kind, where,
+  progress.note(("waiting for the %s slot (%s), about %s"):format(intent.wish.kind, where,
     duration.format(math.max(1, math.ceil(wait)))))
 end
 
@@ -69,7 +72,7 @@ local function clear_the_way(client, context, intent, place)
   local account = context.account
   local other = place.first or place.holder
   if other and not account:is_alive(other.owner) then
-    return reconcile.inherit(client, context, intent.kind)
+    return reconcile.inherit(client, context, intent.wish.kind)
   end
   if place.capture and place.ahead == 0 then return look_at(client, account, place.capture) end
   return true
@@ -78,7 +81,7 @@ end
 -- Seconds until it may be worth looking again, and until the slot is likely to come.
 local function next_look(intent, place)
   local speed = config.speed
-  local interval = intervals(intent.kind)
+  local interval = M.interval(intent.wish.kind)
   local free_in = math.max(0, place.free_at - clock.now())
   if place.ahead == 0 and not place.holder and not place.capture then return free_in, free_in end
   local look = place.ahead == 0 and LOOK_OTHERS or math.min(place.ahead + 1, LOOK_MAX)
@@ -96,7 +99,7 @@ local function take_turn(client, context, intent)
   end })
   local began, is_told = clock.boot(), false
   while true do
-    local is_mine, place = account:claim(intent.row, intervals(intent.kind))
+    local is_mine, place = account:claim(intent.row, M.interval(intent.wish.kind))
     if is_mine then
       host.point "claimed"
       return true, clock.boot() - began
@@ -108,7 +111,7 @@ local function take_turn(client, context, intent)
     local left = intent.ends - clock.boot()
     if left <= 0 then return nil, no_slot(intent, place) end
     if not is_told and likely >= TOLD_FROM then
-      log.info("no slot for this %s capture yet, about %s", intent.kind,
+      log.info("no slot for this %s capture yet, about %s", intent.wish.kind,
         duration.format(math.ceil(likely)))
       is_told = true
     end
@@ -149,47 +152,63 @@ end
 -- Takes over for everybody what a refusal says of the slot.
 local function learn(client, context, intent, err)
   local is_taken = err.kind == "api"
-    and (err.status == 429 or err.status == 409 and intent.kind == "full")
+    and (err.status == 429 or err.status == 409 and intent.wish.kind == "full")
   if not is_taken then return end
   local account = context.account
-  local cap = intent.kind == "full" and running_full(client)
+  local cap = intent.wish.kind == "full" and running_full(client)
   local ok, problem
   if cap then
     ok, problem = account:note_foreign(cap)
   else
-    ok, problem = account:set_slot(intent.kind, nil,
+    ok, problem = account:set_slot(intent.wish.kind, nil,
       clock.now() + (retry.asked_pause(err) or FULL_PAUSE / config.speed))
   end
   if not ok then log.warn("%s; the slot could not be noted", problem.message) end
 end
 
+-- The capture of an equal wish that waits already; nil when there is none, or an error.
+local function shared(client, context, intent)
+  if not intent.leader then return nil end
+  local cap, err = share(client, context, intent)
+  if cap or err then
+    intent.is_shared = cap ~= nil
+    return cap, err
+  end
+  intent.leader = nil
+  local ok, why = context.account:part(intent.row)
+  return nil, not ok and why or nil
+end
+
+-- Stands in the queue, and sends when it is its turn.
+local function queue(next, client, context, intent, params, options, path)
+  if not intent.row then
+    local ok, err = wish.ask(intent)
+    if not ok then return nil, err end
+  end
+  local cap, err = shared(client, context, intent)
+  if cap or err then return cap, err end
+  local ok, waited = take_turn(client, context, intent)
+  if not ok then return nil, waited end
+  params, options = wish.late(intent, params, options, waited)
+  return next(client, params, options, path, intent)
+end
+
 M.effects["api.create"] = function(next, client, params, options, path, intent)
   local context = gate.context(client)
   if not context then return next(client, params, options, path, intent) end
-  if not context.account then
-    return nil, errors.new("io", "create not sent, because it could not be written down: "
-      .. context.err.message, { sent = "no", code = context.err.code })
+  local account = context.account
+  if not account then return nil, wish.not_written(context.err) end
+  local wanted = wish.of(context, intent, params)
+  local cap, err, body
+  local is_alone = not intent.row and not wanted.share_key
+  if is_alone and account:is_free(wanted, M.interval(wanted.kind)) then
+    cap, err, body = next(client, params, options, path, intent) -- the journal writes all at once
   end
-  local ok, err = wish.ask(context, intent, params)
-  if not ok then return nil, err end
-  if intent.leader then
-    local cap, why = share(client, context, intent)
-    if cap then
-      intent.is_shared = true
-      return cap
-    end
-    if why then return nil, why end
-    intent.leader = nil
-    ok, err = context.account:part(intent.row)
-    if not ok then return nil, err end
+  if not cap and (not err or err.lost_turn) then
+    cap, err, body = queue(next, client, context, intent, params, options, path)
   end
-  local waited
-  ok, waited = take_turn(client, context, intent)
-  if not ok then return nil, waited end
-  params, options = wish.late(intent, params, options, waited)
-  local cap, problem, body = next(client, params, options, path, intent)
-  if not cap then learn(client, context, intent, problem) end
-  return cap, problem, body
+  if not cap then learn(client, context, intent, err) end
+  return cap, err, body
 end
 
 return M

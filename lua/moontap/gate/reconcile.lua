@@ -24,7 +24,7 @@ local function boot_time(row)
 end
 
 local function conclude(context, row, cap, why, found)
-  local interval = quota.SIMPLE_INTERVAL / config.speed
+  local interval = quota.interval "simple"
   local outcome = { state = cap and "adopted" or "unknown", capture = cap,
                     free_at = row.kind == "simple" and math.max(row.sent, 0) + interval or nil }
   if not cap then

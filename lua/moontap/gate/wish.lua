@@ -28,18 +28,17 @@ local function share_key(wire)
   return json.encode(wire)
 end
 
----Writes an intent down when that was not done before; it is in the queue then.
+---What `intent` asks for, made when it is first asked.
 ---@param context moontap.gate.Context
 ---@param intent pcaps.Intent
 ---@param params table
----@return boolean|nil
----@return table|nil err
-function M.ask(context, intent, params)
-  if intent.row then return true end
+---@return moontap.state.Wish
+function M.of(context, intent, params)
+  if intent.wish then return intent.wish end
   local options = intent.options or {}
   local asked = clock.now()
   local wire = M.wire(params, asked)
-  local row, err, leader = context.account:ask {
+  intent.context, intent.wish = context, {
     kind = params.type == "full" and "full" or "simple", params = wire, asked = asked,
     deadline = asked + (intent.ends - clock.boot()),
     priority = options.priority or config.priority or PERSON,
@@ -47,12 +46,25 @@ function M.ask(context, intent, params)
     run = config.run or context.account.state.owner.id, script = origin.script(),
     why = options.why or config.why, case = options.case or config.case,
   }
-  if not row then
-    return nil, errors.new("io", "create not sent, because it could not be written down: "
-      .. err.message, { sent = "no", code = err.code })
-  end
-  intent.row, intent.leader, intent.context = row, leader, context
-  intent.asked, intent.kind = asked, params.type == "full" and "full" or "simple"
+  return intent.wish
+end
+
+---The error of a create that could not be written down.
+---@param err table of the state
+---@return table
+function M.not_written(err)
+  return errors.new("io", "create not sent, because it could not be written down: " .. err.message,
+    { sent = "no", code = err.code })
+end
+
+---Writes an intent down; it is in the queue then.
+---@param intent pcaps.Intent that has a wish and no row
+---@return boolean|nil
+---@return table|nil err
+function M.ask(intent)
+  local written, err = intent.context.account:ask(intent.wish)
+  if not written then return nil, M.not_written(err) end
+  intent.row, intent.leader = written.id, written.leader
   host.point "wanted"
   return true
 end
@@ -71,10 +83,10 @@ function M.late(intent, params, options, waited)
   for name, value in pairs(options or {}) do changed[name] = value end
   local left = math.max(0.001, intent.ends - clock.boot())
   changed.timeout = math.min(changed.timeout or left, left)
-  if intent.kind ~= "simple" or params.offset_time ~= nil then return params, changed end
+  if intent.wish.kind ~= "simple" or params.offset_time ~= nil then return params, changed end
   local copy = {}
   for name, value in pairs(params) do copy[name] = value end
-  copy.offset_time, changed.asked_at = clock.format(intent.asked), intent.asked
+  copy.offset_time, changed.asked_at = clock.format(intent.wish.asked), intent.wish.asked
   return copy, changed
 end
 

@@ -8,9 +8,9 @@ local clock = require "moontap.clock"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
 
-local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND "
+local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL AND "
   .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
-local OPEN <const> = "state IN ('wanted', 'claimed', 'sending')"
+local OPEN <const> = "settled IS NULL"
 
 ---@class moontap.state.Account
 ---@field id integer
@@ -54,16 +54,73 @@ local function atomically(self, is_durable, fn)
   error(results[2], 0)
 end
 
-local function set_state(self, id, state, event, data, fields)
-  local sets, values = { "state = ?" }, { state }
-  for name, value in pairs(fields or {}) do
-    sets[#sets + 1] = name .. " = ?"
-    values[#values + 1] = value
+-- One outcome of an intent, with what is known of it.
+local SETTLE <const> = "UPDATE intents SET state = ?, settled = ?, capture = ?, ray = ?, "
+  .. "error = ?, error_kind = ? WHERE id = ?"
+
+local function finish(self, id, state, data, err)
+  must(self.state.db:run(SETTLE, state, clock.now(), data.capture, data.ray, err.message, err.kind,
+    id))
+  must(audit.add(self.state, "create." .. state, "intent " .. id, data))
+end
+
+-- The queue ----------------------------------------------------------------------------------
+
+local function set_slot(self, kind, free_at, capture)
+  must(self.state.db:run("INSERT INTO slots (account, kind, free_at, capture) VALUES (?1, ?2, ?3, "
+    .. "?4) ON CONFLICT (account, kind) DO UPDATE SET free_at = ?3, capture = ?4", self.id, kind,
+    free_at, capture))
+end
+
+local STANDING <const> = "SELECT "
+  .. "(SELECT count(*) FROM intents WHERE " .. AHEAD .. ") AS ahead, "
+  .. "(SELECT min(id) FROM intents WHERE account = ?1 AND kind = ?2 AND settled IS NULL AND "
+  .. "state IN ('claimed', 'sending')) AS holder, "
+  .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
+  .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture"
+local FIRST <const> = "SELECT id, owner FROM intents WHERE " .. AHEAD
+  .. " ORDER BY priority DESC, id LIMIT 1"
+
+-- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
+local function obstacle(self, me, interval)
+  local db, now = self.state.db, clock.now()
+  local seen = must(db:row(STANDING, self.id, me.kind, me.priority, me.id))
+  -- a clock that was set back must not keep a slot for ever
+  local free_at = math.min(seen.free_at or 0, now + interval)
+  if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then return nil end
+  local place = { ahead = seen.ahead, free_at = free_at, capture = seen.capture }
+  if seen.ahead > 0 then
+    place.first = must(db:row(FIRST, self.id, me.kind, me.priority, me.id)) or nil
+  elseif seen.holder then
+    place.holder = must(db:row("SELECT id, owner, state FROM intents WHERE id = ?", seen.holder))
   end
-  values[#values + 1] = id
-  must(self.state.db:run(("UPDATE intents SET %s WHERE id = ?"):format(table.concat(sets, ", ")),
-    table.unpack(values)))
-  must(audit.add(self.state, event, "intent " .. id, data))
+  return place
+end
+
+local function read_intent(self, id)
+  return must(self.state.db:row("SELECT * FROM intents WHERE id = ?", id))
+end
+
+---Takes the slot for an intent if it is its turn.
+---@param id integer
+---@param interval number seconds between two creates of its kind at most
+---@return boolean|nil is_claimed nil when the store failed
+---@return table|nil place what is in the way: `ahead` (how many), `first` (of them), `holder`
+---  (an intent), `capture` (an id), `free_at`; or the error
+function Account:claim(id, interval)
+  -- most looks find somebody in the way, and need not write
+  local ok, place = pcall(function() return obstacle(self, read_intent(self, id), interval) end)
+  if not ok then
+    if getmetatable(place) == Failed then return nil, place.err end
+    error(place, 0)
+  end
+  if place then return false, place end
+  return atomically(self, false, function()
+    local seen = obstacle(self, read_intent(self, id), interval)
+    if seen then return false, seen end
+    must(self.state.db:run("UPDATE intents SET state = 'claimed' WHERE id = ?", id))
+    return true
+  end)
 end
 
 -- Asking ----------------------------------------------------------------------------------
@@ -78,97 +135,57 @@ local function find_leader(self, key)
   return nil
 end
 
+-- Within a transaction.
+local function write_wish(self, wish, leader)
+  local state = self.state
+  local _, id = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
+    .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
+    self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
+    leader))
+  must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
+    .. "VALUES (?, ?, ?, ?, ?, ?, ?)", id, json.encode(wish.params), state.owner.who, wish.run,
+    wish.script, wish.why, wish.case))
+  must(audit.add(state, "create.wanted", "intent " .. id, { params = wish.params,
+    who = state.owner.who, run = wish.run, script = wish.script, why = wish.why,
+    case = wish.case }))
+  return id
+end
+
 ---Writes down that somebody wants a capture; it stands in the queue of its slot from then on.
 ---@param wish moontap.state.Wish
----@return integer|nil id of the intent
+---@return { id: integer, leader?: integer }|nil intent `leader`: the intent whose capture it may
+---  share
 ---@return table|nil err
----@return integer|nil leader the intent whose capture it may share
 function Account:ask(wish)
-  local state = self.state
-  local leader
-  local id, err = atomically(self, false, function()
-    leader = find_leader(self, wish.share_key)
-    local _, row = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
-      .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
-      self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
-      leader))
-    must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
-      .. "VALUES (?, ?, ?, ?, ?, ?, ?)", row, json.encode(wish.params), state.owner.who, wish.run,
-      wish.script, wish.why, wish.case))
-    must(audit.add(state, "create.wanted", "intent " .. row, { params = wish.params,
-      who = state.owner.who, run = wish.run, script = wish.script, why = wish.why,
-      case = wish.case }))
-    return row
-  end)
-  if not id then return nil, err end
-  return id, nil, leader
-end
-
--- The queue ----------------------------------------------------------------------------------
-
-local function slot_of(self, kind)
-  return must(self.state.db:row("SELECT free_at, capture FROM slots WHERE account = ? AND kind = ?",
-    self.id, kind)) or { free_at = 0 }
-end
-
-local function set_slot(self, kind, free_at, capture)
-  must(self.state.db:run("INSERT INTO slots (account, kind, free_at, capture) VALUES (?1, ?2, ?3, "
-    .. "?4) ON CONFLICT (account, kind) DO UPDATE SET free_at = ?3, capture = ?4", self.id, kind,
-    free_at, capture))
-end
-
--- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
-local function obstacle(self, me, now, interval)
-  local db = self.state.db
-  local ahead = must(db:row("SELECT count(*) AS n FROM intents WHERE " .. AHEAD, self.id, me.kind,
-    me.priority, me.id)).n
-  local slot = slot_of(self, me.kind)
-  -- a clock that was set back must not keep a slot for ever
-  local free_at = math.min(slot.free_at, now + interval)
-  local place = { ahead = ahead, free_at = free_at, capture = slot.capture }
-  if ahead > 0 then
-    place.first = must(db:row("SELECT id, owner FROM intents WHERE " .. AHEAD
-      .. " ORDER BY priority DESC, id LIMIT 1", self.id, me.kind, me.priority, me.id))
-    return place
-  end
-  place.holder = must(db:row("SELECT id, owner, state FROM intents WHERE account = ? AND kind = ? "
-    .. "AND state IN ('claimed', 'sending') ORDER BY id LIMIT 1", self.id, me.kind)) or nil
-  if place.holder or place.capture or free_at > now then return place end
-  return nil
-end
-
-local function read_intent(self, id)
-  return must(self.state.db:row("SELECT * FROM intents WHERE id = ?", id))
-end
-
----Takes the slot for an intent if it is its turn.
----@param id integer
----@param interval number seconds between two creates of its kind at most
----@return boolean|nil is_claimed nil when the store failed
----@return table|nil place what is in the way: `ahead` (how many), `first` (of them), `holder`
----  (an intent), `capture` (an id), `free_at`; or the error
-function Account:claim(id, interval)
-  local now = clock.now()
-  local db = self.state.db
-  -- most looks find somebody in the way, and need not write
-  local ok, place = pcall(function()
-    return obstacle(self, read_intent(self, id), now, interval)
-  end)
-  if not ok then
-    if getmetatable(place) == Failed then return nil, place.err end
-    error(place, 0)
-  end
-  if place then return false, place end
   return atomically(self, false, function()
-    local me = read_intent(self, id)
-    local seen = obstacle(self, me, now, interval)
-    if seen then return false, seen end
-    must(db:run("UPDATE intents SET state = 'claimed' WHERE id = ?", id))
-    return true
+    local leader = find_leader(self, wish.share_key)
+    return { id = write_wish(self, wish, leader), leader = leader }
   end)
+end
+
+-- Would a new intent get the slot at once?
+local function is_free(self, wish, interval)
+  return not obstacle(self, { id = math.maxinteger, kind = wish.kind, priority = wish.priority },
+    interval)
+end
+
+---Is nobody in the way of a wish?
+---@param wish moontap.state.Wish
+---@param interval number as for `claim`
+---@return boolean
+function Account:is_free(wish, interval)
+  local ok, free = pcall(is_free, self, wish, interval)
+  return ok and free
 end
 
 -- An attempt -------------------------------------------------------------------------------
+
+-- Within a transaction.
+local function write_sending(self, id, sent, params)
+  must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = attempts + 1, "
+    .. "sent = ?, sent_boot = ?, boot_id = ? WHERE id = ?", sent.real, sent.boot, sent.boot_id, id))
+  must(audit.add(self.state, "create.sending", "intent " .. id, { params = params }))
+end
 
 ---Writes down that an intent is sent now. Durable: a create that is not written down is not sent.
 ---@param id integer
@@ -178,12 +195,25 @@ end
 ---@return table|nil err
 function Account:sending(id, sent, params)
   return atomically(self, true, function()
-    must(self.state.db:run("UPDATE details SET params = ? WHERE intent = ?", json.encode(params),
-      id))
-    must(self.state.db:run("UPDATE intents SET attempts = attempts + 1 WHERE id = ?", id))
-    set_state(self, id, "sending", "create.sending", { params = params },
-      { sent = sent.real, sent_boot = sent.boot, boot_id = sent.boot_id })
+    must(self.state.db:run("UPDATE details SET params = ?2 WHERE intent = ?1 AND params <> ?2", id,
+      json.encode(params)))
+    write_sending(self, id, sent, params)
     return true
+  end)
+end
+
+---Writes down a wish that is sent now, as `ask`, `claim` and `sending` do one after the other.
+---@param wish moontap.state.Wish
+---@param interval number as for `claim`
+---@param sent { real: number, boot: number, boot_id: string }
+---@return integer|false|nil id of the intent; false when somebody is in the way; nil and an error
+---@return table|nil err
+function Account:send_at_once(wish, interval, sent)
+  return atomically(self, true, function()
+    if not is_free(self, wish, interval) then return false end
+    local id = write_wish(self, wish)
+    write_sending(self, id, sent, wish.params)
+    return id
   end)
 end
 
@@ -197,8 +227,9 @@ end
 function Account:unsent(id, err, free_at, capture)
   return atomically(self, false, function()
     local kind = read_intent(self, id).kind
-    set_state(self, id, "wanted", "create.not_done", { error = err.message },
-      { error = err.message, error_kind = err.kind, ray = err.ray })
+    must(self.state.db:run("UPDATE intents SET state = 'wanted', error = ?, error_kind = ?, "
+      .. "ray = ? WHERE id = ?", err.message, err.kind, err.ray, id))
+    must(audit.add(self.state, "create.not_done", "intent " .. id, { error = err.message }))
     if free_at or capture then set_slot(self, kind, free_at or 0, capture) end
     return true
   end)
@@ -222,12 +253,8 @@ function Account:settle(id, outcome)
   return atomically(self, false, function()
     local me = read_intent(self, id)
     if me.settled then return true end
-    must(self.state.db:run("UPDATE intents SET error = NULL, error_kind = NULL WHERE id = ?", id))
-    set_state(self, id, outcome.state, "create." .. outcome.state,
-      { capture = cap and cap.id, error = err.message, ray = outcome.ray }, {
-        settled = clock.now(), capture = cap and cap.id, ray = outcome.ray or err.ray,
-        error = err.message, error_kind = err.kind,
-      })
+    finish(self, id, outcome.state, { capture = cap and cap.id, error = err.message,
+      ray = outcome.ray or err.ray }, err)
     if cap and outcome.state ~= "shared" then self:note_opened(id, cap, outcome.detach) end
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
       and not captures.frees_slot(cap.status)
@@ -280,9 +307,8 @@ function Account:inherit(kind)
           must(state.db:run("UPDATE intents SET owner = ? WHERE id = ?", state.owner.id, row.id))
           list[#list + 1] = must(self:intent(row.id))
         else
-          set_state(self, row.id, "abandoned", "create.abandoned", {},
-            { settled = clock.now(), error = "the process that asked has died before it was sent",
-              error_kind = "cancelled" })
+          finish(self, row.id, "abandoned", {}, { kind = "cancelled",
+            message = "the process that asked has died before it was sent" })
         end
       end
     end
@@ -338,8 +364,8 @@ function Account:release(id)
       must(state.db:run("UPDATE intents SET owner = 'nobody' WHERE id = ?", id))
       return true
     end
-    set_state(self, id, "abandoned", "create.abandoned", {}, { settled = clock.now(),
-      error = "its caller did not wait for it", error_kind = "cancelled" })
+    finish(self, id, "abandoned", {}, { kind = "cancelled",
+      message = "its caller did not wait for it" })
     return true
   end)
 end

@@ -18,6 +18,7 @@ local M = {}
 
 local PRIVATE <const> = 448 -- 0700
 local BUSY <const> = 10     -- seconds that a writer waits for the others
+local CHECKED_AGAIN <const> = 86400 -- seconds
 local BROKEN <const> = { SQLITE_CORRUPT = true, SQLITE_NOTADB = true }
 
 ---@class moontap.State
@@ -60,16 +61,29 @@ local function migrate(handle, path)
   end)
 end
 
+-- Looks through the whole file, once a day: that takes the longer the more is in it. What is broken
+-- in between is met by the statement that reads it.
+local function check(handle)
+  local now = clock.now()
+  local mark, err = handle:row "SELECT at FROM marks WHERE name = 'checked'"
+  if mark == nil then return nil, err end
+  if mark and mark.at <= now and now - mark.at < CHECKED_AGAIN then return true end
+  local found
+  found, err = handle:row "PRAGMA quick_check(1)"
+  if not found then return nil, err end
+  if found.quick_check ~= "ok" then
+    return nil, errors.new("io", found.quick_check, { code = "SQLITE_CORRUPT" })
+  end
+  return handle:run("INSERT INTO marks (name, at) VALUES ('checked', ?1) ON CONFLICT (name) "
+    .. "DO UPDATE SET at = ?1", now)
+end
+
 local function open_once(path)
   local handle, err = db.open(path, { busy_timeout = BUSY })
   if not handle then return nil, err end
-  local found
-  found, err = handle:row "PRAGMA quick_check(1)"
-  if found and found.quick_check ~= "ok" then
-    found, err = nil, errors.new("io", found.quick_check, { code = "SQLITE_CORRUPT" })
-  end
-  local ok = found
-  if found then ok, err = migrate(handle, path) end
+  local ok
+  ok, err = migrate(handle, path)
+  if ok then ok, err = check(handle) end
   if ok then return handle end
   handle:close()
   return nil, err

@@ -23,12 +23,12 @@ CREATE TABLE owners (
   started REAL NOT NULL,
   ended REAL,
   failed INTEGER -- 1: what it opened is to be stopped
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Creates that somebody asked for: wanted, claimed (has the slot), sending, then one outcome: done,
 -- adopted, shared, refused, unknown or abandoned.
 CREATE TABLE intents (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,
   account INTEGER NOT NULL REFERENCES accounts (id),
   kind TEXT NOT NULL, -- simple or full: whose slot it takes
   state TEXT NOT NULL,
@@ -48,8 +48,8 @@ CREATE TABLE intents (
   error TEXT,
   error_kind TEXT
 ) STRICT;
-CREATE INDEX intents_open ON intents (account, kind, state)
-  WHERE state IN ('wanted', 'claimed', 'sending');
+-- Open ones: few, whatever the table holds. Queries that want this index say "settled IS NULL".
+CREATE INDEX intents_open ON intents (account, kind) WHERE settled IS NULL;
 CREATE INDEX intents_capture ON intents (account, capture) WHERE capture IS NOT NULL;
 
 -- What is personal of an intent. Purged on its own; the intent stays.
@@ -82,7 +82,8 @@ CREATE TABLE captures (
   held_why TEXT,
   purged REAL,
   PRIMARY KEY (account, id)
-) STRICT;
+) STRICT, WITHOUT ROWID;
+CREATE INDEX captures_open ON captures (account) WHERE is_done = 0 AND type = 'full';
 
 -- The two limits of an account: when the next create is possible, and the capture in the way.
 CREATE TABLE slots (
@@ -91,7 +92,7 @@ CREATE TABLE slots (
   free_at REAL NOT NULL DEFAULT 0,
   capture TEXT,
   PRIMARY KEY (account, kind)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- The chain: each row holds the hash of the one before. What a row is about stands in audit_data
 -- and may be purged; its digest stays.
@@ -108,6 +109,12 @@ CREATE TABLE audit_data (
   salt TEXT NOT NULL,
   data TEXT NOT NULL
 ) STRICT;
+
+-- When something was last done that is done once in a while.
+CREATE TABLE marks (
+  name TEXT PRIMARY KEY,
+  at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
 ]],
 }
 
