@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define WORD "playbook-room:" MOONTAP_BUILD_ID
-#define ORDERS 6               /* words of the command line */
+#define ORDERS 6                      /* words of the command line */
 #define ROOM_ABOVE ((size_t)96 << 20) /* address space beside Lua's memory */
 #define DESCRIPTORS_MAX 40u
 #define STACK_MAX ((size_t)1 << 20)
@@ -50,15 +50,15 @@ struct child {
     struct loop_watch *exit_watch; /* of pid_fd; NULL: reaped */
     struct loop_watch *output_watch;
     int pid_fd;
-    int output_fd;                 /* -1: its end was read */
+    int output_fd; /* -1: its end was read */
     pid_t pid;
     uint64_t output_total;
-    char *output;                  /* read ahead; OUTPUT_HELD_MAX */
+    char *output; /* read ahead; OUTPUT_HELD_MAX */
     size_t output_len;
-    int link_over;                 /* noted why the link ended */
+    int link_over; /* noted why the link ended */
     int is_over;
     int kill_sent;
-    enum child_reason reason;      /* why it was killed */
+    enum child_reason reason; /* why it was killed */
     struct child_end end;
 };
 
@@ -66,8 +66,8 @@ const char *
 child_reason_word(enum child_reason reason)
 {
     static const char *const words[] = {
-        "exited", "killed", "deadline", "memory", "cpu", "frames",
-        "output", "seccomp", "crashed", "no_sandbox",
+        "exited", "killed", "deadline", "memory",  "cpu",
+        "frames", "output", "seccomp",  "crashed", "no_sandbox",
     };
 
     return words[reason];
@@ -106,10 +106,8 @@ set_limits(const struct plan *plan)
     return set_limit(RLIMIT_CPU, plan->cpu.rlim_cur, plan->cpu.rlim_max) != 0
                    || set_limit(RLIMIT_CORE, 0, 0) != 0
                    || set_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX) != 0
-                   || set_limit(RLIMIT_NPROC, 0, 0) != 0
-                   || set_limit(RLIMIT_FSIZE, 0, 0) != 0
-                   || set_limit(RLIMIT_MEMLOCK, 0, 0) != 0
-                   || set_limit(RLIMIT_MSGQUEUE, 0, 0) != 0
+                   || set_limit(RLIMIT_NPROC, 0, 0) != 0 || set_limit(RLIMIT_FSIZE, 0, 0) != 0
+                   || set_limit(RLIMIT_MEMLOCK, 0, 0) != 0 || set_limit(RLIMIT_MSGQUEUE, 0, 0) != 0
                ? -1
                : 0;
 }
@@ -119,11 +117,10 @@ set_limits(const struct plan *plan)
 static _Noreturn void
 become_child(struct plan *plan)
 {
-    if (setsid() >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0
-        && getppid() == plan->parent && dup2(plan->null_fd, STDIN_FILENO) >= 0
-        && dup2(plan->output_fd, STDOUT_FILENO) >= 0
-        && dup2(plan->output_fd, STDERR_FILENO) >= 0
-        && dup2(plan->link_fd, CHILD_LINK_FD) >= 0 && set_limits(plan) == 0) {
+    if (setsid() >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == plan->parent
+        && dup2(plan->null_fd, STDIN_FILENO) >= 0 && dup2(plan->output_fd, STDOUT_FILENO) >= 0
+        && dup2(plan->output_fd, STDERR_FILENO) >= 0 && dup2(plan->link_fd, CHILD_LINK_FD) >= 0
+        && set_limits(plan) == 0) {
         (void)syscall(__NR_close_range, CHILD_LINK_FD + 1u, ~0u, CLOSE_LATER);
         (void)syscall(__NR_execveat, plan->exe_fd, "", plan->argv, plan->envp, AT_EMPTY_PATH);
     }
@@ -323,8 +320,7 @@ judge(const struct child *child, int status)
     case SIGINT:
     case SIGHUP: return CHILD_KILLED;
     case SIGKILL: /* the processor limit's second step, or from elsewhere */
-        return child->end.cpu_ms >= child->options.cpu_seconds * 1000u ? CHILD_CPU
-                                                                        : CHILD_KILLED;
+        return child->end.cpu_ms >= child->options.cpu_seconds * 1000u ? CHILD_CPU : CHILD_KILLED;
     default: return CHILD_CRASHED;
     }
 }
@@ -396,8 +392,7 @@ child_kill(struct child *child, enum child_reason reason, const char *detail)
     }
     child->kill_sent = 1;
     child->reason = reason;
-    (void)snprintf(child->end.detail, sizeof child->end.detail, "%s",
-                   detail != NULL ? detail : "");
+    (void)snprintf(child->end.detail, sizeof child->end.detail, "%s", detail != NULL ? detail : "");
     (void)kill(-child->pid, SIGKILL);
 }
 
@@ -546,8 +541,8 @@ watch_all(struct child *child, struct ends *ends, struct fault *fault)
 }
 
 enum fault_code
-child_spawn(struct loop *loop, const struct child_options *options,
-            const struct child_calls *calls, struct child **out, struct fault *fault)
+child_spawn(struct loop *loop, const struct child_options *options, const struct child_calls *calls,
+            struct child **out, struct fault *fault)
 {
     struct child *child = mem_zalloc(sizeof *child);
     struct ends ends;

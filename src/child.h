@@ -31,10 +31,10 @@ enum child_reason {
     CHILD_DEADLINE, /* child_kill with this reason */
     CHILD_MEMORY,
     CHILD_CPU,
-    CHILD_FRAMES,   /* sent what is no frame, a too long one, or too many */
-    CHILD_OUTPUT,   /* wrote more than output_max */
-    CHILD_SECCOMP,  /* a system call of another architecture */
-    CHILD_CRASHED,  /* a signal of its own making */
+    CHILD_FRAMES,    /* sent what is no frame, a too long one, or too many */
+    CHILD_OUTPUT,    /* wrote more than output_max */
+    CHILD_SECCOMP,   /* a system call of another architecture */
+    CHILD_CRASHED,   /* a signal of its own making */
     CHILD_NO_SANDBOX /* could not be shut in, and did not start */
 };
 
@@ -47,10 +47,10 @@ const char *child_reason_word(enum child_reason reason);
 
 struct child_end {
     enum child_reason reason;
-    int status;          /* exit status, 0 when a signal ended it */
-    int signal;          /* 0: none */
+    int status; /* exit status, 0 when a signal ended it */
+    int signal; /* 0: none */
     uint64_t cpu_ms;
-    uint64_t max_rss;    /* bytes */
+    uint64_t max_rss;           /* bytes */
     char detail[FAULT_MSG_MAX]; /* what was wrong with a frame; "" */
 };
 
@@ -58,14 +58,14 @@ struct child_end {
 struct child_calls {
     loop_fn received; /* a frame can be taken, or none will come any more */
     loop_fn has_room;
-    loop_fn output;   /* there is output to read, or none will come any more */
-    loop_fn ended;    /* child_result has it */
+    loop_fn output; /* there is output to read, or none will come any more */
+    loop_fn ended;  /* child_result has it */
     void *arg;
 };
 
-enum fault_code child_spawn(struct loop *loop, const struct child_options *options,
-                            const struct child_calls *calls, struct child **out,
-                            struct fault *fault);
+enum fault_code
+child_spawn(struct loop *loop, const struct child_options *options, const struct child_calls *calls,
+            struct child **out, struct fault *fault);
 /* Kills it if need be, reaps it (milliseconds at most) and frees all. NULL: nothing. */
 void child_free(struct child *child);
 
@@ -94,7 +94,7 @@ int child_pid(const struct child *child);
 
 /* What the new process is told on its command line. */
 struct child_orders {
-    int parent;          /* process id */
+    int parent; /* process id */
     size_t memory_max, frame_max, send_max;
 };
 

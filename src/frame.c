@@ -79,8 +79,7 @@ begin_frame(struct frame_reader *r, struct fault *fault)
                          (unsigned long)word);
     }
     if (n > r->max) {
-        return fault_set(fault, FAULT_LIMIT, "a frame of %zu bytes (%zu are allowed)", n,
-                         r->max);
+        return fault_set(fault, FAULT_LIMIT, "a frame of %zu bytes (%zu are allowed)", n, r->max);
     }
     r->frame = mem_alloc(sizeof *r->frame + n + 1);
     if (r->frame == NULL) {
@@ -104,8 +103,7 @@ frame_read(struct frame_reader *r, const char **at, size_t *left, struct frame *
 
     *out = NULL;
     if (r->frame == NULL) {
-        r->head_len += (unsigned)take(r->head + r->head_len, FRAME_HEAD - r->head_len, at,
-                                      left);
+        r->head_len += (unsigned)take(r->head + r->head_len, FRAME_HEAD - r->head_len, at, left);
         if (r->head_len < FRAME_HEAD) {
             return FAULT_OK;
         }

@@ -21,18 +21,18 @@
 struct frame {
     struct frame *next; /* for whoever keeps a list */
     size_t len;
-    int fd;             /* owned; -1: none */
-    int wants_fd;       /* its head announced one */
+    int fd;       /* owned; -1: none */
+    int wants_fd; /* its head announced one */
     char data[];
 };
 
 struct frame_reader {
-    size_t max;           /* longest frame that is allowed */
+    size_t max; /* longest frame that is allowed */
     int allows_fds;
-    unsigned head_len;    /* bytes of the head that are there */
+    unsigned head_len; /* bytes of the head that are there */
     unsigned char head[FRAME_HEAD];
-    size_t got;           /* bytes of the frame under way */
-    struct frame *frame;  /* NULL between frames */
+    size_t got;          /* bytes of the frame under way */
+    struct frame *frame; /* NULL between frames */
 };
 
 /* Prepares R for frames of at most MAX bytes (itself at most FRAME_MAX). */

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BLOCK 65536u       /* read at once; then others have their turn */
+#define BLOCK 65536u        /* read at once; then others have their turn */
 #define HELD_FRAMES_MAX 64u /* taken in and not received yet */
 #define FDS_AT_ONCE 4u
 #define SECOND_MS 1000u
@@ -31,19 +31,19 @@ struct link {
     struct link_options options;
     struct link_calls calls;
     int fd;
-    unsigned events;          /* what is watched */
+    unsigned events; /* what is watched */
     struct frame_reader reader;
     struct frame *first, *last; /* taken in, not received yet */
     size_t held, held_bytes;
     struct outgoing *out_first, *out_last;
     size_t out_bytes;
-    int was_full;             /* has_room is to be called */
-    int fds[FDS_AT_ONCE];     /* came with bytes, not with a frame yet */
+    int was_full;         /* has_room is to be called */
+    int fds[FDS_AT_ONCE]; /* came with bytes, not with a frame yet */
     unsigned fd_count;
-    uint64_t second_ms;       /* when the second under way began */
-    unsigned in_second;       /* frames in it */
+    uint64_t second_ms; /* when the second under way began */
+    unsigned in_second; /* frames in it */
     int ended;
-    struct fault fault;       /* why */
+    struct fault fault; /* why */
 };
 
 static void on_events(void *arg, unsigned events);
@@ -430,8 +430,7 @@ link_open(struct loop *loop, int fd, const struct link_options *options,
     link->fd = fd;
     link->events = LOOP_READ;
     frame_reader_init(&link->reader, options->frame_max, options->takes_fds);
-    if (loop_watch_new(loop, fd, LOOP_READ, on_events, link, &link->watch, fault)
-        != FAULT_OK) {
+    if (loop_watch_new(loop, fd, LOOP_READ, on_events, link, &link->watch, fault) != FAULT_OK) {
         enum fault_code code = fault->code;
 
         link_close(link);

@@ -14,10 +14,10 @@
 struct link;
 
 struct link_options {
-    size_t frame_max;   /* longest frame, either way */
-    size_t send_max;    /* bytes that wait to be sent before link_has_room says no */
+    size_t frame_max;    /* longest frame, either way */
+    size_t send_max;     /* bytes that wait to be sent before link_has_room says no */
     unsigned per_second; /* frames taken in a second before it is a flood; 0: any */
-    int takes_fds;      /* descriptors may come with frames */
+    int takes_fds;       /* descriptors may come with frames */
 };
 
 struct link_calls {
@@ -28,8 +28,7 @@ struct link_calls {
 
 /* Takes FD, also when it fails, and makes it non-blocking. */
 enum fault_code link_open(struct loop *loop, int fd, const struct link_options *options,
-                          const struct link_calls *calls, struct link **out,
-                          struct fault *fault);
+                          const struct link_calls *calls, struct link **out, struct fault *fault);
 /* Works on NULL. What waits to be sent is dropped. */
 void link_close(struct link *link);
 
@@ -41,8 +40,8 @@ int link_has_room(const struct link *link);
  * none; closed when this fails. Room or not, one frame is accepted.
  * FAULT_INVALID: empty, FAULT_LIMIT: too long, FAULT_IO: the link has ended.
  */
-enum fault_code link_send(struct link *link, const char *data, size_t n, int fd,
-                          struct fault *fault);
+enum fault_code
+link_send(struct link *link, const char *data, size_t n, int fd, struct fault *fault);
 
 /* Blocks until all that was queued is sent or the other end is gone. For who is
  * about to leave. */

@@ -49,9 +49,9 @@ struct ruleset {
     uint64_t scopes;
 };
 
-#define CREATE_VERSION 1u      /* LANDLOCK_CREATE_RULESET_VERSION */
-#define PORTS_ALL 3u           /* bind and connect */
-#define SCOPES_ALL 3u          /* abstract sockets, signals */
+#define CREATE_VERSION 1u /* LANDLOCK_CREATE_RULESET_VERSION */
+#define PORTS_ALL 3u      /* bind and connect */
+#define SCOPES_ALL 3u     /* abstract sockets, signals */
 #ifndef __NR_landlock_create_ruleset
 #define __NR_landlock_create_ruleset 444
 #define __NR_landlock_restrict_self 446
@@ -104,11 +104,27 @@ enter_landlock(void)
 /* Allowed whatever their arguments are. */
 static const int plain_calls[] = {
     /* descriptors that are there */
-    __NR_read, __NR_write, __NR_readv, __NR_writev, __NR_pread64, __NR_lseek, __NR_close,
-    __NR_fstat, __NR_sendmsg, __NR_recvmsg, __NR_shutdown,
+    __NR_read,
+    __NR_write,
+    __NR_readv,
+    __NR_writev,
+    __NR_pread64,
+    __NR_lseek,
+    __NR_close,
+    __NR_fstat,
+    __NR_sendmsg,
+    __NR_recvmsg,
+    __NR_shutdown,
     /* waiting */
-    __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_ppoll, __NR_eventfd2,
-    __NR_pipe2, __NR_timerfd_create, __NR_timerfd_settime, __NR_timerfd_gettime,
+    __NR_epoll_create1,
+    __NR_epoll_ctl,
+    __NR_epoll_pwait,
+    __NR_ppoll,
+    __NR_eventfd2,
+    __NR_pipe2,
+    __NR_timerfd_create,
+    __NR_timerfd_settime,
+    __NR_timerfd_gettime,
 #ifdef __NR_epoll_wait
     __NR_epoll_wait,
 #endif
@@ -118,12 +134,25 @@ static const int plain_calls[] = {
 #ifdef __NR_poll
     __NR_poll,
 #endif
-    __NR_futex, __NR_nanosleep, __NR_clock_nanosleep, __NR_restart_syscall, __NR_sched_yield,
+    __NR_futex,
+    __NR_nanosleep,
+    __NR_clock_nanosleep,
+    __NR_restart_syscall,
+    __NR_sched_yield,
     /* memory */
-    __NR_brk, __NR_munmap, __NR_mremap, __NR_madvise,
+    __NR_brk,
+    __NR_munmap,
+    __NR_mremap,
+    __NR_madvise,
     /* clocks, itself */
-    __NR_clock_gettime, __NR_clock_getres, __NR_gettimeofday, __NR_getrusage, __NR_getpid,
-    __NR_gettid, __NR_getrandom, __NR_setitimer,
+    __NR_clock_gettime,
+    __NR_clock_getres,
+    __NR_gettimeofday,
+    __NR_getrusage,
+    __NR_getpid,
+    __NR_gettid,
+    __NR_getrandom,
+    __NR_setitimer,
 #ifdef __NR_alarm
     __NR_alarm,
 #endif
@@ -131,8 +160,12 @@ static const int plain_calls[] = {
     __NR_time,
 #endif
     /* signals that come, and the end */
-    __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_rt_sigreturn, __NR_sigaltstack,
-    __NR_exit, __NR_exit_group,
+    __NR_rt_sigaction,
+    __NR_rt_sigprocmask,
+    __NR_rt_sigreturn,
+    __NR_sigaltstack,
+    __NR_exit,
+    __NR_exit_group,
 };
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))

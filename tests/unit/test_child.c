@@ -50,7 +50,9 @@ send_fd(void)
     } control;
     unsigned char bytes[5];
     struct iovec part = {bytes, sizeof bytes};
-    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
                          .msg_controllen = sizeof control.bytes};
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
     int fd = STDIN_FILENO;
@@ -145,8 +147,8 @@ struct rig {
     struct loop *loop;
     struct child *child;
     struct loop_timer patience;
-    char text[500];   /* the frames that came, each behind a space */
-    size_t output;    /* bytes */
+    char text[500]; /* the frames that came, each behind a space */
+    size_t output;  /* bytes */
     int is_late, wants_frame;
 };
 
@@ -193,9 +195,13 @@ ignore(void *arg)
 static void
 begin(struct rig *rig, const char *what)
 {
-    struct child_options options = {.memory_max = 1u << 20, .cpu_seconds = 1,
-                                    .frame_max = 4096, .send_max = 8192, .per_second = 100,
-                                    .output_max = OUTPUT_MAX, .zone = "Europe/Paris"};
+    struct child_options options = {.memory_max = 1u << 20,
+                                    .cpu_seconds = 1,
+                                    .frame_max = 4096,
+                                    .send_max = 8192,
+                                    .per_second = 100,
+                                    .output_max = OUTPUT_MAX,
+                                    .zone = "Europe/Paris"};
     struct child_calls calls = {on_received, ignore, on_output, ignore, rig};
     struct fault fault;
 
@@ -206,8 +212,7 @@ begin(struct rig *rig, const char *what)
     if (child_spawn(rig->loop, &options, &calls, &rig->child, &fault) != FAULT_OK) {
         fail_msg("%s", fault.msg);
     }
-    assert_int_equal(link_send(child_link(rig->child), what, strlen(what), -1, &fault),
-                     FAULT_OK);
+    assert_int_equal(link_send(child_link(rig->child), what, strlen(what), -1, &fault), FAULT_OK);
 }
 
 static int
@@ -339,8 +344,7 @@ test_child_that_does_not_read_makes_its_sender_wait(void **state)
     begin(&rig, "wait");
     memset(text, 'x', sizeof text);
     while (link_has_room(child_link(rig.child)) && sent < 100000) {
-        assert_int_equal(link_send(child_link(rig.child), text, sizeof text, -1, &fault),
-                         FAULT_OK);
+        assert_int_equal(link_send(child_link(rig.child), text, sizeof text, -1, &fault), FAULT_OK);
         sent++;
     }
     assert_true(sent < 100000);
@@ -414,8 +418,10 @@ count_fds(void)
 static void
 test_child_start_survives_lack_of_memory(void **state)
 {
-    struct child_options options = {.memory_max = 1u << 20, .cpu_seconds = 1,
-                                    .frame_max = 4096, .send_max = 8192,
+    struct child_options options = {.memory_max = 1u << 20,
+                                    .cpu_seconds = 1,
+                                    .frame_max = 4096,
+                                    .send_max = 8192,
                                     .output_max = OUTPUT_MAX};
     struct child_calls calls = {ignore, ignore, ignore, ignore, NULL};
     struct child *child;
