@@ -86,6 +86,8 @@ enum fault_code loop_watch_new(struct loop *loop, int fd, unsigned events,
                                loop_watch_fn fn, void *arg,
                                struct loop_watch **out, struct fault *fault);
 void loop_watch_free(struct loop_watch *watch);
+/* From now on WATCH is for EVENTS; none: it rests, and still counts. */
+void loop_watch_events(struct loop_watch *watch, unsigned events);
 
 /* Calls FN(ARG) from the loop after SIGNUM was delivered. */
 enum fault_code loop_signal_new(struct loop *loop, int signum, loop_fn fn,
