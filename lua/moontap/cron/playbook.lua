@@ -1,0 +1,343 @@
+-- playbook: the table that a playbook's file returns, checked: all problems at once, each with its
+-- path. It is data from the loader's process; functions are markers there. Pure.
+
+local cron = require "moontap.cron"
+local duration = require "moontap.duration"
+local rules = require "moontap.gate.rules"
+local schema = require "moontap.native.schema"
+
+local M = {}
+
+M.API = 1
+
+local TRIGGERS <const> = { "cron" }
+local SCHEDULES_MAX <const> = 32
+local NAME_MAX <const> = 128
+local QUEUE_MAX <const> = 1000
+
+---@class moontap.cron.Playbook
+---@field name string
+---@field file string
+---@field account? string
+---@field expressions string[]
+---@field tz? string
+---@field dst "cron"|"skip"|"utc"
+---@field jitter number seconds
+---@field timeout number seconds
+---@field overlap "skip"|"queue"|"cancel"|"allow"
+---@field max_queue integer
+---@field catchup { policy: "none"|"last"|"all", window: number, max: integer }
+---@field retry { attempts: integer, base: number, factor: number, cap: number, on?: string[],
+---  past_next: boolean }
+---@field on_lost "skip"|"retry"
+---@field uses string[]
+---@field priority integer
+---@field enabled boolean
+---@field ping? string
+---@field grants? table
+
+local function describe(value)
+  if type(value) == "string" then
+    return #value > 60 and "a long string" or ("%q"):format(value)
+  end
+  if type(value) == "table" then return M.is_function(value) and "a function" or "a table" end
+  return tostring(value)
+end
+
+---Does a function stand here? The loader sends a marker for one.
+---@param value any
+---@return boolean
+function M.is_function(value)
+  if type(value) == "function" then return true end
+  local meta = type(value) == "table" and getmetatable(value)
+  return type(meta) == "table" and meta.__name == "function"
+end
+
+-- Each checker returns the value as it is used, or nil and what is wrong with it.
+
+local function one_of(...)
+  local known = { ... }
+  return function(value)
+    for _, word in ipairs(known) do
+      if value == word then return value end
+    end
+    local near = type(value) == "string" and schema.near(value, known)
+    return nil, ("expected %s, got %s%s"):format(table.concat(known, ", "), describe(value),
+      near and ("; did you mean %q?"):format(near) or "")
+  end
+end
+
+local function seconds(low, high)
+  return function(value)
+    local n = (type(value) == "string" or type(value) == "number") and duration.parse(value)
+    if n and n >= low and n <= high then return n end
+    return nil, ('expected a length of time such as "5m", from %s to %s, got %s'):format(
+      duration.format(low), duration.format(high), describe(value))
+  end
+end
+
+local function integer(low, high)
+  return function(value)
+    if math.type(value) == "integer" and value >= low and value <= high then return value end
+    return nil, ("expected an integer %d..%d, got %s"):format(low, high, describe(value))
+  end
+end
+
+local function boolean(value)
+  if type(value) == "boolean" then return value end
+  return nil, "expected true or false, got " .. describe(value)
+end
+
+local function text(value)
+  if type(value) == "string" and value ~= "" and #value <= NAME_MAX and not value:find "%c" then
+    return value
+  end
+  return nil, "expected a name, got " .. describe(value)
+end
+
+local function name(value)
+  if type(value) == "string" and #value <= NAME_MAX and value:match "^[%w_][%w_./-]*$" then
+    return value
+  end
+  return nil, "expected a name of letters, digits, '_', '.', '-' and '/', got " .. describe(value)
+end
+
+local function url(value)
+  if type(value) == "string" and value:match "^https?://[^/%s]+" and not value:find "[%c%s]" then
+    return value
+  end
+  return nil, "expected a URL, got " .. describe(value)
+end
+
+-- A list of strings, or one.
+local function texts(max)
+  return function(value)
+    local list = type(value) == "string" and { value } or value
+    if type(list) ~= "table" or M.is_function(list) then
+      return nil, "expected a name or a list of names, got " .. describe(value)
+    end
+    local count = 0
+    for _ in pairs(list) do count = count + 1 end
+    if count ~= #list or count > max then
+      return nil, ("expected a list of up to %d names"):format(max)
+    end
+    for i, item in ipairs(list) do
+      local ok, problem = text(item)
+      if not ok then return nil, problem, i end
+    end
+    return table.move(list, 1, #list, 1, {})
+  end
+end
+
+local function number(low, high)
+  return function(value)
+    if type(value) == "number" and value >= low and value <= high then return value end
+    return nil, ("expected a number %g..%g, got %s"):format(low, high, describe(value))
+  end
+end
+
+local CATCHUP <const> = {
+  policy = one_of("none", "last", "all"), window = seconds(0, 31 * 86400), max = integer(1, 1000),
+}
+local RETRY <const> = {
+  attempts = integer(1, 100), base = seconds(0, 86400), factor = number(1, 10),
+  cap = seconds(0, 86400), on = texts(32), past_next = boolean,
+}
+
+local FIELDS <const> = {
+  account = name, jitter = seconds(0, 86400), timeout = seconds(1, 7 * 86400),
+  overlap = one_of("skip", "queue", "cancel", "allow"), max_queue = integer(1, QUEUE_MAX),
+  on_lost = one_of("skip", "retry"), priority = integer(-100, 100), enabled = boolean, ping = url,
+  dst = one_of("cron", "skip", "utc"), tz = text, uses = texts(16), name = name,
+}
+
+local KNOWN <const> = {
+  "account", "api", "catchup", "dst", "enabled", "grants", "jitter", "max_queue", "name", "on",
+  "on_lost", "overlap", "ping", "priority", "retry", "run", "timeout", "tz", "uses",
+}
+
+-- Fields that playbooks with other triggers have.
+local LATER <const> = { when = true, by = true, once_within = true, collect = true }
+
+local function unknown(key, known)
+  local near = type(key) == "string" and schema.near(key, known)
+  return ("unknown field%s"):format(near and ("; did you mean %q?"):format(near) or "")
+end
+
+local function path_of(path, key)
+  if type(key) == "string" and key:match "^[%a_][%w_]*$" then
+    return path == "" and key or path .. "." .. key
+  end
+  return ("%s[%s]"):format(path, type(key) == "string" and ("%q"):format(key) or tostring(key))
+end
+
+local function names_of(checks)
+  local list = {}
+  for key in pairs(checks) do list[#list + 1] = key end
+  table.sort(list)
+  return list
+end
+
+-- A table of fields, each with its checker; `shorts` reads what stands for a table.
+local function record(value, path, note, checks, short)
+  if short and type(value) ~= "table" then
+    local made, problem = short(value)
+    if not made then note(path, problem) end
+    return made or {}
+  end
+  if type(value) ~= "table" or M.is_function(value) then
+    note(path, "expected a table, got " .. describe(value))
+    return {}
+  end
+  local out, known = {}, names_of(checks)
+  for key, item in pairs(value) do
+    local check = checks[key]
+    if not check then
+      note(path_of(path, key), unknown(key, known))
+    else
+      local read, problem, at = check(item)
+      if problem then
+        note(path_of(path, key) .. (at and ("[%d]"):format(at) or ""), problem)
+      end
+      out[key] = read
+    end
+  end
+  return out
+end
+
+local function short_retry(value)
+  local n, problem = integer(1, 100)(value)
+  return n and { attempts = n }, problem
+end
+
+local function short_catchup(value)
+  local policy, problem = CATCHUP.policy(value)
+  return policy and { policy = policy }, problem
+end
+
+local function with_defaults(given, defaults)
+  for key, value in pairs(defaults) do
+    if given[key] == nil then given[key] = value end
+  end
+  return given
+end
+
+-- The expressions of `on`.
+local function read_on(on, note)
+  if type(on) ~= "table" or M.is_function(on) then
+    note("on", 'expected a table such as { cron = "*/5 * * * *" }, got ' .. describe(on))
+    return {}
+  end
+  for key in pairs(on) do
+    if key ~= "cron" then
+      local near = type(key) == "string" and schema.near(key, TRIGGERS)
+      note(path_of("on", key), ("this version has no such trigger%s (it has: %s)"):format(
+        near and ("; did you mean %q?"):format(near) or "", table.concat(TRIGGERS, ", ")))
+    end
+  end
+  local given = on.cron
+  if given == nil then
+    if next(on) == nil then note("on", "no trigger") end
+    return {}
+  end
+  local list = type(given) == "string" and { given } or given
+  if type(list) ~= "table" or M.is_function(list) or #list == 0 then
+    note("on.cron", "expected an expression or a list of them, got " .. describe(given))
+    return {}
+  end
+  local count = 0
+  for _ in pairs(list) do count = count + 1 end
+  if count ~= #list or count > SCHEDULES_MAX then
+    note("on.cron", ("expected a list of up to %d expressions"):format(SCHEDULES_MAX))
+    return {}
+  end
+  return table.move(list, 1, #list, 1, {})
+end
+
+-- Schedules parse; what does not is told with its place.
+local function check_schedules(playbook, on, note)
+  local is_list = type(on) == "table" and type(on.cron) == "table"
+  for i, expression in ipairs(playbook.expressions) do
+    local path = is_list and ("on.cron[%d]"):format(i) or "on.cron"
+    if type(expression) ~= "string" then
+      note(path, "expected an expression, got " .. describe(expression))
+    else
+      local ok, err = cron.parse(expression, playbook.tz,
+        { dst = playbook.dst, name = playbook.name, seed = 1 })
+      if not ok then note(err.field == "tz" and playbook.tz and "tz" or path, err.message) end
+    end
+  end
+end
+
+local function default_name(file)
+  return (file:gsub("^.*/", ""):gsub("%.lua$", ""))
+end
+
+local function check_unknown(data, note)
+  for key in pairs(data) do
+    local is_known = false
+    for _, other in ipairs(KNOWN) do is_known = is_known or other == key end
+    if LATER[key] then
+      note(path_of("", key), "belongs to triggers that this version does not have")
+    elseif not is_known then
+      note(path_of("", key), unknown(key, KNOWN))
+    end
+  end
+end
+
+local function read(data, file, note)
+  local playbook = { file = file }
+  check_unknown(data, note)
+  if data.api ~= M.API then
+    note("api", ("expected api = %d, got %s"):format(M.API, describe(data.api)))
+  end
+  if not M.is_function(data.run) then
+    note("run", "expected a function, got " .. describe(data.run))
+  end
+  for key, check in pairs(FIELDS) do
+    if data[key] ~= nil then
+      local value, problem, at = check(data[key])
+      if problem then note(key .. (at and ("[%d]"):format(at) or ""), problem) end
+      playbook[key] = value
+    end
+  end
+  playbook.expressions = read_on(data.on, note)
+  playbook.catchup = with_defaults(data.catchup == nil and {}
+    or record(data.catchup, "catchup", note, CATCHUP, short_catchup),
+    { policy = "last", window = 3600, max = 20 })
+  playbook.retry = with_defaults(data.retry == nil and {}
+    or record(data.retry, "retry", note, RETRY, short_retry),
+    { attempts = 1, base = 30, factor = 2, cap = 3600, past_next = false })
+  if data.grants ~= nil then
+    rules.check(data.grants, "grants", note)
+    playbook.grants = data.grants
+  end
+  return with_defaults(playbook, {
+    name = default_name(file), dst = "cron", jitter = 0, timeout = 1200, overlap = "skip",
+    max_queue = 1, on_lost = "skip", uses = {}, priority = 0, enabled = true,
+  })
+end
+
+---Reads what a playbook's file returned.
+---@param data table
+---@param file string
+---@return moontap.cron.Playbook|nil nil when there are problems
+---@return { path: string, message: string }[] problems, by path
+---@return string name also of a playbook with problems
+function M.check(data, file)
+  local problems = {}
+  local function note(path, message) problems[#problems + 1] = { path = path, message = message } end
+  if type(data) ~= "table" then
+    note("", "the file returns " .. describe(data) .. ", not a table")
+    return nil, problems, default_name(file)
+  end
+  local playbook = read(data, file, note)
+  check_schedules(playbook, data.on, note)
+  table.sort(problems, function(a, b)
+    if a.path ~= b.path then return a.path < b.path end
+    return a.message < b.message
+  end)
+  return #problems == 0 and playbook or nil, problems, playbook.name
+end
+
+return M
