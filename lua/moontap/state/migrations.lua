@@ -116,6 +116,84 @@ CREATE TABLE marks (
   at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 ]],
+  [[
+-- Where each playbook's schedule stands. Apart from history: purging that moves no cursor.
+CREATE TABLE cursors (
+  playbook TEXT PRIMARY KEY,
+  cursor REAL NOT NULL, -- all due times up to here have their verdict
+  effective_since REAL NOT NULL, -- when its schedule became what it is
+  fingerprint TEXT NOT NULL, -- of that schedule
+  seed INTEGER NOT NULL -- what ~ is drawn from, once
+) STRICT, WITHOUT ROWID;
+
+-- Each due time, with its one verdict: fired, skipped, missed or lost; none yet: it waits in the
+-- queue of its playbook. Very many that were missed may stand in one row, up to `through`.
+CREATE TABLE dues (
+  id INTEGER PRIMARY KEY,
+  playbook TEXT NOT NULL,
+  nominal REAL NOT NULL,
+  planned REAL NOT NULL, -- with its jitter
+  trigger TEXT NOT NULL, -- cron or manual
+  verdict TEXT,
+  reason TEXT,
+  decided REAL,
+  through REAL,
+  count INTEGER NOT NULL DEFAULT 1,
+  UNIQUE (playbook, nominal)
+) STRICT;
+CREATE INDEX dues_waiting ON dues (playbook, nominal) WHERE verdict IS NULL;
+
+-- Attempts: waiting (from `at` on), claimed, running, then ok, failed, cancelled or lost.
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY,
+  due INTEGER NOT NULL REFERENCES dues (id),
+  playbook TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  at REAL NOT NULL,
+  owner TEXT,
+  claimed REAL,
+  started REAL,
+  ended REAL,
+  error TEXT,
+  error_kind TEXT,
+  log TEXT, -- file
+  version TEXT, -- digest of the playbook's file
+  UNIQUE (due, attempt)
+) STRICT;
+CREATE INDEX runs_open ON runs (playbook) WHERE state IN ('waiting', 'claimed', 'running');
+CREATE INDEX runs_of ON runs (playbook, id);
+
+-- Named things that one run at a time may use, over all playbooks.
+CREATE TABLE mutexes (
+  name TEXT PRIMARY KEY,
+  run INTEGER NOT NULL REFERENCES runs (id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pauses (
+  playbook TEXT PRIMARY KEY,
+  at REAL NOT NULL,
+  who TEXT NOT NULL,
+  note TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What else a schedule has met: steps of the clock, changed zones, reloads.
+CREATE TABLE happenings (
+  id INTEGER PRIMARY KEY,
+  at REAL NOT NULL,
+  event TEXT NOT NULL,
+  playbook TEXT,
+  message TEXT NOT NULL
+) STRICT;
+
+-- Creates of a playbook on a day (UTC), for grants that count them.
+CREATE TABLE used (
+  playbook TEXT NOT NULL,
+  day TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  PRIMARY KEY (playbook, day)
+) STRICT, WITHOUT ROWID;
+]],
 }
 
 return M
