@@ -48,7 +48,10 @@ function M.open(options)
   self.output = output.new { max = limits.log_max, on_line = options.on_log, mask = options.mask }
   self.is_virtual = host.is_virtual()
   self.reader = task.spawn({ name = "output of a playbook" }, function()
-    for bytes in child.read_output, child do self.output:feed(bytes) end
+    for bytes in child.read_output, child do
+      self.output:feed(bytes)
+      task.sleep(0) -- others have their turn
+    end
   end)
   return self
 end
