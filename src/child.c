@@ -140,9 +140,9 @@ start(struct plan *plan)
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, &before);
     plan->error = 0;
-    pid = vfork(); /* NOLINT: what it may not do, become_child does not */
+    pid = vfork();
     if (pid == 0) {
-        become_child(plan);
+        become_child(plan); /* NOLINT: what must not be done there, it does not do */
     }
     why = pid < 0 ? errno : plan->error;
     (void)sigprocmask(SIG_SETMASK, &before, NULL);

@@ -16,7 +16,7 @@
 #define HELD_FRAMES_MAX 64u /* taken in and not received yet */
 #define FDS_AT_ONCE 4u
 #define SECOND_MS 1000u
-#define LONG_FRAME 8192u   /* a frame counts as one more for each so many bytes */
+#define LONG_FRAME 8192u /* a frame counts as one more for each so many bytes */
 
 /* A frame that waits to be sent, head included. */
 struct outgoing {

@@ -45,7 +45,8 @@ local function check_call(state, frame)
     return nil, ("call %d, after call %d"):format(frame.id, state.last_id)
   end
   if not state.effects[frame.call] then
-    return nil, ("a call of '%s', which there is not"):format(frame.call:sub(1, 60))
+    return nil, ("a call of '%s', which there is not"):format(
+      (frame.call:sub(1, 60):gsub("[^%w_.-]", "?")))
   end
   if state.count >= state.max then
     return nil, ("more than %d calls at a time"):format(state.max)

@@ -158,10 +158,12 @@ end
 --- Asks the run under way to end: first by a cancellation, after a grace by a signal, after
 --- another one by force. Does not wait.
 function Session:cancel()
-  if self.stopper or not self.frames then return end
-  local grace = self.limits.grace or GRACE
-  self.cancelled = true
-  self.stopper = task.spawn({ name = "stopping a playbook" }, insist, self, grace)
+  if not self.frames then
+    self.is_unwanted = true -- before it has begun
+  elseif not self.stopper then
+    self.stopper = task.spawn_detached({ name = "stopping a playbook" }, insist, self,
+      self.limits.grace or GRACE)
+  end
 end
 
 local function stop_task(running)
@@ -171,13 +173,23 @@ local function stop_task(running)
   end
 end
 
+-- Only names that `require` gives to files within the tree go on to where those come from.
+local function safe_source(source)
+  return function(name)
+    if source and type(name) == "string" and #name <= 200 and name:find "^[%w_][%w_.-]*$"
+      and not name:find("..", 1, true) then
+      return source(name)
+    end
+  end
+end
+
 --- Evaluates a file in a fresh state. Waits.
 ---@param start table what the process is told: entry, source, mode, fn, args, …
 ---@param options table effects: name → function, source(name) → text, path | nil; timeout
 ---@return table|nil frame the end of the run, from the process: values or err
 ---@return table|nil ended how the process ended instead
 function Session:evaluate(start, options)
-  self.effects = { source = options.source or function() end }
+  self.effects = { source = safe_source(options.source) }
   start.effects = {}
   if self.is_virtual then self.effects.sleep = sleep end
   for name, fn in pairs(options.effects or {}) do
@@ -188,7 +200,7 @@ function Session:evaluate(start, options)
   start.seed = start.seed or random.integer(0, math.maxinteger)
   start.now, start.is_virtual = clock.now(), self.is_virtual
   self.frames = check.new(self.effects, self.limits.waits or WAITS)
-  self.cancelled, self.timed_out, self.stopper = nil, nil, nil
+  self.timed_out, self.stopper = nil, nil
   note_work(self)
   local timeout = options.timeout
   local deadline = timeout and task.spawn({ name = "deadline of a playbook" }, function()
@@ -197,6 +209,7 @@ function Session:evaluate(start, options)
     insist(self, self.limits.grace or GRACE)
   end)
   local ok, err = send(self, { start = start })
+  if self.is_unwanted then self:cancel() end
   local frame, ended
   if ok or not errors.is(err) then
     frame, ended = serve(self)
