@@ -33,6 +33,7 @@
 #define STACK_MAX ((size_t)1 << 20)
 #define FIRST_FREE_FD 10       /* above what become_child puts in place */
 #define OUTPUT_HELD_MAX 65536u /* read ahead; then the pipe fills */
+#define LINE_COST 64u          /* a line counts as so many bytes more: each is work */
 
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
@@ -139,9 +140,9 @@ start(struct plan *plan)
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, &before);
     plan->error = 0;
-    pid = vfork(); /* NOLINT: what it may not do, become_child does not */
+    pid = vfork();
     if (pid == 0) {
-        become_child(plan);
+        become_child(plan); /* NOLINT: what must not be done there, it does not do */
     }
     why = pid < 0 ? errno : plan->error;
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
@@ -470,6 +471,18 @@ end_output(struct child *child)
     close_fd(&child->output_fd);
 }
 
+/* What N bytes of output count as. */
+static uint64_t
+weigh(const char *text, size_t n)
+{
+    uint64_t lines = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        lines += text[i] == '\n';
+    }
+    return n + lines * LINE_COST;
+}
+
 static void
 on_output(void *arg, unsigned events)
 {
@@ -484,8 +497,8 @@ on_output(void *arg, unsigned events)
     if (got <= 0) {
         end_output(child);
     } else {
+        child->output_total += weigh(child->output + child->output_len, (size_t)got);
         child->output_len += (size_t)got;
-        child->output_total += (uint64_t)got;
         if (child->output_total > child->options.output_max) {
             child_kill(child, CHILD_OUTPUT, "more output than it may write");
         }

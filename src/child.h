@@ -20,7 +20,8 @@ struct child_options {
     size_t frame_max;     /* longest frame, either way */
     size_t send_max;      /* bytes waiting to be sent before child_has_room says no */
     unsigned per_second;  /* frames from it in a second before it is killed */
-    uint64_t output_max;  /* bytes of output in all before it is killed */
+    uint64_t output_max;  /* bytes of output in all before it is killed; each line counts as
+                           * some more */
     const char *zone;     /* TZ of the process; NULL: the host's default */
 };
 

@@ -16,6 +16,7 @@
 #define HELD_FRAMES_MAX 64u /* taken in and not received yet */
 #define FDS_AT_ONCE 4u
 #define SECOND_MS 1000u
+#define LONG_FRAME 8192u /* a frame counts as one more for each so many bytes */
 
 /* A frame that waits to be sent, head included. */
 struct outgoing {
@@ -81,8 +82,9 @@ watch(struct link *link)
     }
 }
 
+/* Is a frame of N bytes one too many? */
 static int
-is_flood(struct link *link)
+is_flood(struct link *link, size_t n)
 {
     uint64_t now = loop_boot_ms(link->loop);
 
@@ -93,7 +95,8 @@ is_flood(struct link *link)
         link->second_ms = now;
         link->in_second = 0;
     }
-    return ++link->in_second > link->options.per_second;
+    link->in_second += 1u + (unsigned)(n / LONG_FRAME);
+    return link->in_second > link->options.per_second;
 }
 
 /* The descriptor that came first goes with FRAME. */
@@ -115,7 +118,7 @@ hand_fd(struct link *link, struct frame *frame)
 static enum fault_code
 keep_frame(struct link *link, struct frame *frame)
 {
-    if (is_flood(link)) {
+    if (is_flood(link, frame->len)) {
         frame_free(frame);
         return fault_set(&link->fault, FAULT_LIMIT, "more than %u frames in a second",
                          link->options.per_second);

@@ -16,7 +16,8 @@ struct link;
 struct link_options {
     size_t frame_max;    /* longest frame, either way */
     size_t send_max;     /* bytes that wait to be sent before link_has_room says no */
-    unsigned per_second; /* frames taken in a second before it is a flood; 0: any */
+    unsigned per_second; /* frames taken in a second before it is a flood; 0: any. A long one
+                          * counts as several */
     int takes_fds;       /* descriptors may come with frames */
 };
 

@@ -167,6 +167,29 @@ loop_is_virtual(const struct loop *loop)
 }
 
 void
+loop_advance(struct loop *loop, int64_t real_us)
+{
+    int64_t ms = (real_us - loop_real_us(loop) + 500) / 1000;
+
+    if (loop->is_virtual && ms > 0) {
+        loop->virtual_ms += (uint64_t)ms;
+    }
+}
+
+int
+loop_next_due(struct loop *loop, uint64_t *ms)
+{
+    uint64_t now;
+
+    if (loop->heap_len == 0) {
+        return 0;
+    }
+    now = loop_boot_ms(loop);
+    *ms = loop->heap[0]->due_ms > now ? loop->heap[0]->due_ms - now : 0;
+    return 1;
+}
+
+void
 loop_hold(struct loop *loop)
 {
     loop->holds++;

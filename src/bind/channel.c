@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +30,10 @@ struct waiter {
 
 struct channel {
     struct link *link; /* NULL: closed */
+    struct loop *loop;
+    uint64_t seen;               /* frames received */
+    uint64_t told_seen, told_ms; /* of the last report that all waits */
+    int follows;                 /* virtual time follows the host's */
     struct tasks *tasks;
     struct waiter reader;
 };
@@ -217,6 +222,7 @@ receive_on(lua_State *L, int status, lua_KContext ctx)
     lua_settop(L, 0);
     file = push_file(L);
     frame = link_receive(channel->link);
+    channel->seen += frame != NULL;
     if (frame == NULL) {
         if (link_has_ended(channel->link, &fault)) {
             lua_pushnil(L);
@@ -284,6 +290,51 @@ post(lua_State *L)
     return 1;
 }
 
+/* Nothing is left to do here: the host is told how many of its frames that holds
+ * for, and for how long unless another one comes. */
+static void
+report_idle(void *arg)
+{
+    struct channel *channel = arg;
+    struct fault fault;
+    uint64_t ms = UINT64_MAX;
+    char text[80];
+    int n;
+
+    (void)loop_next_due(channel->loop, &ms);
+    if (channel->link == NULL || (channel->seen == channel->told_seen && ms == channel->told_ms)) {
+        return;
+    }
+    channel->told_seen = channel->seen;
+    channel->told_ms = ms;
+    n = ms == UINT64_MAX ? snprintf(text, sizeof text, "{\"idle\":false,\"seen\":%llu}",
+                                    (unsigned long long)channel->seen)
+                         : snprintf(text, sizeof text, "{\"idle\":%llu.%03u,\"seen\":%llu}",
+                                    (unsigned long long)(ms / 1000), (unsigned)(ms % 1000),
+                                    (unsigned long long)channel->seen);
+    (void)link_send(channel->link, text, (size_t)n, -1, &fault); /* fails when the host is gone */
+}
+
+/* follow(now): from now on time is the host's, which is virtual: it moves when the
+ * host says so, and the host is told whenever all waits. */
+static int
+follow(lua_State *L)
+{
+    struct channel *channel = get_channel(L);
+    int64_t us = (int64_t)(luaL_checknumber(L, 1) * 1e6);
+
+    if (channel->follows) {
+        loop_advance(channel->loop, us);
+    } else {
+        loop_set_virtual(channel->loop, us);
+        loop_hold(channel->loop);
+        loop_on_wait(channel->loop, report_idle, channel);
+        channel->follows = 1;
+        channel->seen = 1; /* the frame that says so; those before are of another run */
+    }
+    return 0;
+}
+
 /* leave(): ends the process, at once. */
 static int
 leave(lua_State *L)
@@ -297,6 +348,9 @@ channel_gc(lua_State *L)
 {
     struct channel *channel = luaL_checkudata(L, 1, CHANNEL_META);
 
+    if (channel->follows) {
+        loop_on_wait(channel->loop, NULL, NULL);
+    }
     link_close(channel->link);
     channel->link = NULL;
     return 0;
@@ -370,7 +424,7 @@ static const luaL_Reg event_methods[] = {
 };
 
 static const luaL_Reg funcs[] = {
-    {"event", new_event}, {"leave", leave},    {"post", post},
+    {"event", new_event}, {"follow", follow},  {"leave", leave}, {"post", post},
     {"receive", receive}, {"send", send_text}, {NULL, NULL},
 };
 
@@ -412,6 +466,7 @@ channel_open(lua_State *L, size_t frame_max, size_t send_max)
     memset(channel, 0, sizeof *channel);
     luaL_setmetatable(L, CHANNEL_META);
     channel->tasks = task_scheduler(L);
+    channel->loop = task_loop(L);
     calls.arg = channel;
     fd = fcntl(CHILD_LINK_FD, F_DUPFD_CLOEXEC, CHILD_LINK_FD + 1);
     if (fd < 0) {

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define CHILD_META "moontap.child"
-#define OUTPUT_BLOCK 16384u
+#define OUTPUT_BLOCK 4096u
 #define MIB ((lua_Integer)1 << 20)
 
 int luaopen_moontap_native_child(lua_State *L);

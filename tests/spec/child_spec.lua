@@ -63,6 +63,9 @@ describe("a run in a process of its own", function()
     assert.equals("script", err.kind)
     _, err = run "moontap.spawn(function() error('in a child', 0) end)"
     assert.truthy(err.message:find("in a child", 1, true))
+    _, err = run([[error "a\27[31m hunter2"]],
+      { mask = function(text) return (text:gsub("hunter2", "***")) end })
+    assert.truthy(err.message:find("a?[31m ***", 1, true))
     _, err = run "return undefined_name"
     assert.truthy(err.message:find("undefined global 'undefined_name'", 1, true))
     _, err = run "return function() end"
@@ -83,6 +86,10 @@ describe("a run in a process of its own", function()
     assert.truthy(err.message:find("module 'lib.none' not found in the playbook's tree", 1, true))
     _, err = run("require 'lib.bad'", { files = files })
     assert.truthy(err.message:find("error loading module 'lib.bad'", 1, true))
+    for _, name in ipairs { "../x", "/etc/passwd", "a..b", ".hidden", "a/b", ("x"):rep(300) } do
+      _, err = run(("require %q"):format(name), { files = { ["../x.lua"] = "return 1" } })
+      assert.truthy(err.message:find("not found in the playbook's tree", 1, true))
+    end
   end)
 
   it("has tasks, coroutines and deadlines", function()
@@ -190,6 +197,8 @@ describe("a run in a process of its own", function()
     })
     assert.equals("cancelled", err.kind)
     assert.truthy(noted.line:find "closed$")
+    _, err = run("moontap.sleep(30)", { on_start = function(session) session:cancel() end })
+    assert.equals("cancelled", err.kind)
   end)
 
   it("dies at once when the task that runs it is cancelled", function()
@@ -353,18 +362,19 @@ describe("the loader", function()
   it("goes on after a file that loops, eats memory or kills its process", function()
     local files = {
       ["1.lua"] = "while true do end",
-      ["2.lua"] = "local t = {} for i = 1, math.huge do t[i] = ('x'):rep(1000) .. i end",
-      ["3.lua"] = "moontap.sleep(60) return {}",
-      ["4.lua"] = "setmetatable({}, { __gc = function() while true do end end }) collectgarbage()",
-      ["5.lua"] = "return { fine = true }",
+      ["2.lua"] = "moontap.sleep(60) return {}",
+      ["3.lua"] = "setmetatable({}, { __gc = function() while true do end end }) collectgarbage()",
+      ["4.lua"] = "return { fine = true }",
     }
-    local got = assert(loader.load { files = files, limits = { timeout = 0.3, memory = 8 << 20 } })
-    local kinds = {}
-    for i = 1, 5 do
-      local result = got[i .. ".lua"]
-      kinds[i] = result.err and result.err.kind or result.data.fine
-    end
-    assert.same({ "timeout", "memory", "timeout", "timeout", true }, kinds)
+    local got = assert(loader.load { files = files, limits = { timeout = 1 } })
+    for i = 1, 3 do assert.equals("timeout", got[i .. ".lua"].err.kind) end
+    assert.is_true(got["4.lua"].data.fine)
+    files["1.lua"], files["2.lua"] = files["4.lua"],
+      "local t = {} for i = 1, math.huge do t[i] = ('x'):rep(1000) .. i end"
+    got = assert(loader.load { files = files, names = { "1.lua", "2.lua", "4.lua" },
+                               limits = { timeout = 60, memory = 8 << 20 } })
+    assert.equals("memory", got["2.lua"].err.kind)
+    assert.is_true(got["1.lua"].data.fine and got["4.lua"].data.fine)
   end)
 
   it("evaluates many files in one process", function()

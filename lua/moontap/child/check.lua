@@ -10,6 +10,7 @@ local TEXT_MAX <const> = 16384 -- of an error's message or traceback
 
 local CALL <const> = { id = true, call = true, args = true }
 local DROP <const> = { id = true, drop = true }
+local IDLE <const> = { idle = true, seen = true }
 local DONE <const> = { done = true, values = true, err = true }
 
 local function only(frame, known)
@@ -36,6 +37,14 @@ local function check_done(frame)
   return frame
 end
 
+local function check_idle(state, frame)
+  local idle = frame.idle
+  local is_good = state.is_virtual and only(frame, IDLE) and math.type(frame.seen) == "integer"
+    and (idle == false or math.type(idle) and idle >= 0 and idle < math.huge)
+  if not is_good then return nil, "a malformed report" end
+  return frame
+end
+
 local function check_call(state, frame)
   if not only(frame, CALL) or type(frame.call) ~= "string" or not protocol.is_packed(frame.args)
   then
@@ -45,7 +54,8 @@ local function check_call(state, frame)
     return nil, ("call %d, after call %d"):format(frame.id, state.last_id)
   end
   if not state.effects[frame.call] then
-    return nil, ("a call of '%s', which there is not"):format(frame.call:sub(1, 60))
+    return nil, ("a call of '%s', which there is not"):format(
+      (frame.call:sub(1, 60):gsub("[^%w_.-]", "?")))
   end
   if state.count >= state.max then
     return nil, ("more than %d calls at a time"):format(state.max)
@@ -58,15 +68,17 @@ end
 --- A reader of frames; it counts the calls in flight.
 ---@param effects table<string, function>
 ---@param max integer calls in flight
+---@param is_virtual? boolean the process follows a virtual clock, and reports when it is idle
 ---@return table reader read(text) → frame | nil, why; answered(): a call is over
-function M.new(effects, max)
-  local state = { effects = effects, max = max, last_id = 0, count = 0 }
+function M.new(effects, max, is_virtual)
+  local state = { effects = effects, max = max, last_id = 0, count = 0, is_virtual = is_virtual }
   local reader = {}
 
   function reader.read(text)
     local frame = json.decode(text)
     if type(frame) ~= "table" then return nil, "no JSON object" end
     if frame.done ~= nil then return check_done(frame) end
+    if frame.idle ~= nil then return check_idle(state, frame) end
     if math.type(frame.id) ~= "integer" or frame.id < 1 then return nil, "a frame without an id" end
     if frame.drop ~= nil then
       if frame.drop ~= true or not only(frame, DROP) or frame.id > state.last_id then

@@ -19,26 +19,16 @@ local traceback = debug.traceback
 package.loaded["moontap.native.channel"] = nil
 package.loaded["moontap.progress"] = { default = function() end }
 
--- The host's clock: its distance from ours, or, where it is virtual, what the host said last.
+-- The host's clock: its distance from ours; where it is virtual, ours follows it.
 local function set_clock(start)
-  local offset, now = start.now - clock.now(), start.now
-  local function read()
-    if start.is_virtual then return now end
-    return clock.now() + offset
-  end
-  effects.define("time.now", read)
-  if start.is_virtual then
-    effects.define("time.boot", read)
-    effects.define("sleep", function(...) return rpc.call("sleep", ...) end)
-  end
-  return function(told) now = told or now end
+  if start.is_virtual then return channel.follow(start.now) end
+  local offset = start.now - clock.now()
+  effects.define("time.now", function() return clock.now() + offset end)
 end
 
 local function set_effects(start)
   for _, name in ipairs(start.effects) do
-    if name ~= "sleep" then
-      effects.define(name, function(...) return rpc.call(name, ...) end)
-    end
+    effects.define(name, function(...) return rpc.call(name, ...) end)
   end
 end
 
@@ -117,14 +107,14 @@ end
 
 return function()
   local start = receive_start()
-  local tell_time = set_clock(start)
+  set_clock(start)
   set_effects(start)
   math.randomseed(start.seed)
   require "moontap.config".speed = start.speed
   local work = task.spawn_detached({ name = start.entry }, run, start)
   task.foreground(work)
   task.spawn_detached({ name = "listening to the host" }, rpc.listen,
-    function(frame) tell_time(frame.now) end,
+    function(frame) if frame.now then channel.follow(frame.now) end end,
     function() work:cancel("the host has cancelled the run") end)
   local ok, result = pcall(work.join, work)
   if not ok and not (type(result) == "table" and result.raised) then

@@ -2,11 +2,14 @@
 -- JSON objects:
 --
 --   host   { start = { entry, source, mode, … } }      evaluate a file
---          { id, values | err | raise, file?, now? }   the answer to call `id`
+--          { id, values | raise, file?, now? }         the answer to call `id`
 --          { cancel = true }                           the run is to end
+--          { now }                                     virtual time has moved on
 --   child  { id, call, args }                          call an effect
 --          { id, drop = true }                         nobody waits for call `id` any more
 --          { done = true, values | err }               the run is over
+--          { idle = seconds | false, seen }            under a virtual clock: all waits, with
+--                                                      `seen` frames received
 --
 -- Values are JSON, so a function or a coroutine cannot cross, and text must be UTF-8.
 

@@ -36,6 +36,12 @@ function M.ending(ended)
                                            status = ended.status })
 end
 
+-- Text from the process, fit for a terminal and a log.
+local function clean(run, text)
+  text = text:gsub("[%c\127]", function(c) return (c == "\n" or c == "\t") and c or "?" end)
+  return run.output.mask(text)
+end
+
 local function outcome(run, frame, ended)
   if not frame then
     local err = M.ending(ended)
@@ -46,7 +52,8 @@ local function outcome(run, frame, ended)
   end
   if not frame.err then return protocol.unpack(frame.values) end
   local err = protocol.to_error(frame.err)
-  err.reason = err.kind
+  err.reason, err.message = err.kind, clean(run, err.message)
+  err.traceback = err.traceback and clean(run, err.traceback)
   if run.timed_out and err.kind == "cancelled" then
     err.kind, err.message = "timeout", "time was up"
   end

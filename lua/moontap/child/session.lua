@@ -44,25 +44,48 @@ function M.open(options)
   for _, name in ipairs(SPAWN) do spawn[name] = limits[name] end
   local child, err = native.spawn(spawn)
   if not child then return nil, err end
-  local self = setmetatable({ child = child, limits = limits, calls = {}, in_flight = 0 }, Session)
+  local self = setmetatable({
+    child = child, limits = limits, calls = {}, tickers = {}, sent = 0,
+  }, Session)
   self.output = output.new { max = limits.log_max, on_line = options.on_log, mask = options.mask }
   self.is_virtual = host.is_virtual()
   self.reader = task.spawn({ name = "output of a playbook" }, function()
-    for bytes in child.read_output, child do self.output:feed(bytes) end
+    for bytes in child.read_output, child do
+      self.output:feed(bytes)
+      task.sleep(0) -- others have their turn
+    end
   end)
   return self
-end
-
--- Virtual time stands still while the process works, and goes on while it waits for an answer.
-local function note_work(self)
-  if self.is_virtual then self.child:hold(self.in_flight == 0) end
 end
 
 local function send(self, frame, path)
   if self.is_virtual then frame.now = clock.now() end
   local ok, text = pcall(protocol.encode, frame)
   if not ok then return nil, errors.new("usage", text) end
+  self.child:hold(self.is_virtual)
+  self.sent = self.sent + 1
   return self.child:send(text, path)
+end
+
+local function cancel_child(self)
+  self.child:hold(self.is_virtual)
+  self.sent = self.sent + 1
+  self.child:cancel()
+end
+
+-- Under a virtual clock the process has said that all waits there. Unless something was sent to
+-- it since, time may move on, until it has something to do again.
+local function note_idle(self, frame)
+  if frame.seen ~= self.sent then return end
+  self.child:hold(false)
+  if not frame.idle then return end
+  local ticker
+  ticker = task.spawn({ name = "clock of a playbook" }, function()
+    sleep(frame.idle)
+    self.tickers[ticker] = nil
+    if frame.seen == self.sent then send(self, {}) end
+  end)
+  self.tickers[ticker] = true
 end
 
 -- Results as they cross: a capture is a plain table there, with its cf-ray beside it.
@@ -102,15 +125,11 @@ local function call_effect(self, frame)
 end
 
 local function begin_call(self, frame)
-  self.in_flight = self.in_flight + 1
-  note_work(self)
   local reader = self.frames
   self.calls[frame.id] = task.spawn({ name = "effect " .. frame.call }, function()
     local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over
       self.calls[frame.id] = nil
-      self.in_flight = self.in_flight - 1
       reader.answered()
-      note_work(self)
     end })
     call_effect(self, frame)
   end)
@@ -119,6 +138,8 @@ end
 local function stop_calls(self)
   local running = {}
   for _, call in pairs(self.calls) do running[#running + 1] = call end
+  for ticker in pairs(self.tickers) do running[#running + 1] = ticker end
+  self.tickers = {}
   for _, call in ipairs(running) do call:cancel("the playbook's run is over") end
   for _, call in ipairs(running) do pcall(call.join, call) end
 end
@@ -134,6 +155,8 @@ local function serve(self)
       self.child:kill("frames", why)
     elseif frame.done then
       return frame
+    elseif frame.idle ~= nil then
+      note_idle(self, frame)
     elseif frame.drop then
       local call = self.calls[frame.id]
       if call then call:cancel("the playbook no longer waits for it") end
@@ -145,7 +168,7 @@ end
 
 -- Asks the run to end, then insists.
 local function insist(self, grace)
-  self.child:cancel()
+  cancel_child(self)
   sleep(grace)
   self.child:terminate()
   sleep(grace)
@@ -155,10 +178,12 @@ end
 --- Asks the run under way to end: first by a cancellation, after a grace by a signal, after
 --- another one by force. Does not wait.
 function Session:cancel()
-  if self.stopper or not self.frames then return end
-  local grace = self.limits.grace or GRACE
-  self.cancelled = true
-  self.stopper = task.spawn({ name = "stopping a playbook" }, insist, self, grace)
+  if not self.frames then
+    self.is_unwanted = true -- before it has begun
+  elseif not self.stopper then
+    self.stopper = task.spawn_detached({ name = "stopping a playbook" }, insist, self,
+      self.limits.grace or GRACE)
+  end
 end
 
 local function stop_task(running)
@@ -168,15 +193,24 @@ local function stop_task(running)
   end
 end
 
+-- Only names that `require` gives to files within the tree go on to where those come from.
+local function safe_source(source)
+  return function(name)
+    if source and type(name) == "string" and #name <= 200 and name:find "^[%w_][%w_.-]*$"
+      and not name:find("..", 1, true) then
+      return source(name)
+    end
+  end
+end
+
 --- Evaluates a file in a fresh state. Waits.
 ---@param start table what the process is told: entry, source, mode, fn, args, …
 ---@param options table effects: name → function, source(name) → text, path | nil; timeout
 ---@return table|nil frame the end of the run, from the process: values or err
 ---@return table|nil ended how the process ended instead
 function Session:evaluate(start, options)
-  self.effects = { source = options.source or function() end }
+  self.effects = { source = safe_source(options.source) }
   start.effects = {}
-  if self.is_virtual then self.effects.sleep = sleep end
   for name, fn in pairs(options.effects or {}) do
     self.effects[name] = fn
     start.effects[#start.effects + 1] = name
@@ -184,9 +218,8 @@ function Session:evaluate(start, options)
   table.sort(start.effects)
   start.seed = start.seed or random.integer(0, math.maxinteger)
   start.now, start.is_virtual = clock.now(), self.is_virtual
-  self.frames = check.new(self.effects, self.limits.waits or WAITS)
-  self.cancelled, self.timed_out, self.stopper = nil, nil, nil
-  note_work(self)
+  self.frames = check.new(self.effects, self.limits.waits or WAITS, self.is_virtual)
+  self.timed_out, self.stopper, self.sent = nil, nil, 0
   local timeout = options.timeout
   local deadline = timeout and task.spawn({ name = "deadline of a playbook" }, function()
     sleep(timeout)
@@ -194,6 +227,7 @@ function Session:evaluate(start, options)
     insist(self, self.limits.grace or GRACE)
   end)
   local ok, err = send(self, { start = start })
+  if self.is_unwanted then self:cancel() end
   local frame, ended
   if ok or not errors.is(err) then
     frame, ended = serve(self)
