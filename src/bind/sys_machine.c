@@ -5,9 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define REDIRECT_META "moontap.sys.redirect"
@@ -75,6 +79,47 @@ sys_free_space(lua_State *L)
         return sys_fail(L, "ask for the free space of", path, errno);
     }
     lua_pushinteger(L, (lua_Integer)st.f_bavail * (lua_Integer)st.f_frsize);
+    return 1;
+}
+
+/*
+ * notify(text): tells the service manager of NOTIFY_SOCKET, "READY=1" and the
+ * like -> true; false: there is none; nil and an error
+ */
+static int
+sys_notify(lua_State *L)
+{
+    size_t n;
+    const char *text = luaL_checklstring(L, 1, &n);
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address;
+    socklen_t size;
+    ssize_t sent;
+    int fd, why;
+
+    memset(&address, 0, sizeof address);
+    address.sun_family = AF_UNIX;
+    if (path == NULL || (path[0] != '/' && path[0] != '@') || path[1] == '\0'
+        || strlen(path) >= sizeof address.sun_path) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0'; /* an abstract socket */
+    }
+    size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return sys_fail(L, "notify", "the service manager", errno);
+    }
+    sent = sendto(fd, text, n, MSG_NOSIGNAL, (struct sockaddr *)&address, size);
+    why = errno;
+    (void)close(fd);
+    if (sent < 0) {
+        return sys_fail(L, "notify", "the service manager", why);
+    }
+    lua_pushboolean(L, 1);
     return 1;
 }
 
@@ -221,8 +266,9 @@ sys_redirect(lua_State *L)
 
 const luaL_Reg sys_machine_funcs[] = {
     {"boot_id", sys_boot_id},     {"free_space", sys_free_space},
-    {"host_name", sys_host_name}, {"redirect", sys_redirect},
-    {"user", sys_user},           {NULL, NULL},
+    {"host_name", sys_host_name}, {"notify", sys_notify},
+    {"redirect", sys_redirect},   {"user", sys_user},
+    {NULL, NULL},
 };
 
 static const luaL_Reg redirect_methods[] = {

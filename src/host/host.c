@@ -118,6 +118,7 @@ host_close(struct host *host)
         host->L = NULL;
     }
     heap_fini(&host->heap);
+    host_forget_signals(host);
     loop_signal_free(host->usr1);
     host->usr1 = NULL;
     loop_free(host->loop);

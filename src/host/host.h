@@ -26,6 +26,8 @@ enum host_exit {
     HOST_EXIT_SKIPPED = 8 /* 7 is a command's word for an empty capture */
 };
 
+#define HOST_SIGNALS 3 /* those of host_on_signal */
+
 /* The passing of a test point at which the process kills itself. */
 struct point {
     int is_decided;   /* the environment was looked at */
@@ -41,6 +43,7 @@ struct host {
     struct tasks *tasks;
     struct task *root;
     struct loop_signal *usr1;
+    struct loop_signal *told[HOST_SIGNALS]; /* signals that Lua functions are told of */
     size_t memory_used; /* bytes that Lua holds */
     size_t memory_max;  /* 0: no cap */
     int memory_refused; /* the cap was met */
@@ -98,6 +101,12 @@ void host_on_interrupt(lua_State *L);
 void host_on_exit(lua_State *L);
 /* [-0, +0, -] Calls it, once; by host_run. */
 void host_run_exit(struct host *host, int status);
+
+/* on_signal(name, fn | nil) of moontap.native.host: SIGHUP, SIGINT or SIGTERM calls fn in a
+ * task of its own from now on, and stops nothing. */
+int host_on_signal(lua_State *L);
+/* Lets go of what host_on_signal holds of the loop. */
+void host_forget_signals(struct host *host);
 
 /* Signals no longer reach the state, which is about to be closed. */
 void host_release_signals(void);

@@ -191,6 +191,7 @@ static const luaL_Reg funcs[] = {
     {"load_script", load_script},
     {"on_exit", on_exit_call},
     {"on_interrupt", on_interrupt},
+    {"on_signal", host_on_signal},
     {"outcome", outcome},
     {"point", host_point},
     {"set_alarm", set_alarm},
