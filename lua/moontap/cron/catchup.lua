@@ -46,8 +46,8 @@ function M.decide(policy, items, now)
   end
   local kept = policy.policy == "all" and policy.max or on_time > 0 and 0 or 1
   for i = 1, #late - kept do
-    miss(late[i], policy.policy == "all" and ("the daemon was away; no more than %d are made up for")
-      :format(policy.max) or "the daemon was away; a later one stands for it")
+    miss(late[i], "the daemon was away; " .. (policy.policy == "all"
+      and ("no more than %d are made up for"):format(policy.max) or "a later one stands for it"))
   end
   for _, item in ipairs(late) do
     if not item.verdict then

@@ -326,7 +326,9 @@ end
 ---@return string name also of a playbook with problems
 function M.check(data, file)
   local problems = {}
-  local function note(path, message) problems[#problems + 1] = { path = path, message = message } end
+  local function note(path, message)
+    problems[#problems + 1] = { path = path, message = message }
+  end
   if type(data) ~= "table" then
     note("", "the file returns " .. describe(data) .. ", not a table")
     return nil, problems, default_name(file)

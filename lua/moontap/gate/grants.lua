@@ -1,9 +1,12 @@
 -- grants: may this caller do it? Under --read-only nothing is changed; a capture that this host
--- did not open is stopped by force only.
+-- did not open is stopped by force only; the run of a playbook does what rules.lua allows it.
 
 local config = require "moontap.config"
 local errors = require "moontap.errors"
+local dues = require "moontap.state.dues"
 local gate = require "moontap.gate"
+local rules = require "moontap.gate.rules"
+local state = require "moontap.state"
 local world = require "moontap.gate.world"
 
 local M = { effects = {} }
@@ -23,6 +26,62 @@ end
 
 for name in pairs(world.CHANGES) do M.effects[name] = refuse(name) end
 
+-- Playbooks --------------------------------------------------------------------------------
+
+-- Nothing, or the error of a verb that its rules refuse.
+local function refuse_verb(client, verb, bucket)
+  local caller = gate.caller(client)
+  return caller and rules.refuses_verb(caller.rules, verb, bucket)
+end
+
+-- What a create is refused for. The count of the day is the last question, as it writes.
+local function refuse_create(client, params, intent)
+  local caller = gate.caller(client)
+  if not caller then return nil end
+  if intent then intent.caller = caller end
+  local why = rules.refuses_verb(caller.rules, "create")
+    or rules.refuses_create(caller.rules, params)
+  local max, whose = rules.per_day(caller.rules)
+  if why or not max or (intent and intent.is_counted) then return why end
+  local store, err = state.current()
+  local ok
+  if store then ok, err = dues.use(store, caller.playbook, max) end
+  if ok == nil then return ("create refused: its number of the day is not known: %s"):format(
+    err.message) end
+  if intent then intent.is_counted = true end
+  return not ok and ("create refused by %s: pcaps.per_day: %d were opened today"):format(whose, max)
+    or nil
+end
+
+M.effects["api.create"] = function(next, client, params, options, path, intent)
+  if config.read_only then
+    return deny(("%s refused: --read-only changes nothing"):format(world.describe("api.create",
+      client, params)))
+  end
+  local why = refuse_create(client, params, intent)
+  if why then return deny(why) end
+  return next(client, params, options, path, intent)
+end
+
+local function guard(verb)
+  local effect = "api." .. verb
+  local inner = M.effects[effect]
+  M.effects[effect] = function(next, client, subject, ...)
+    local bucket = type(subject) == "table" and subject.destination_conf or nil
+    local why = refuse_verb(client, verb, bucket)
+    if why then return deny(why) end
+    if inner then return inner(next, client, subject, ...) end
+    return next(client, subject, ...)
+  end
+end
+
+for _, verb in ipairs { "get", "list", "download", "ownership.create", "ownership.list",
+                        "ownership.delete", "ownership.validate" } do
+  guard(verb)
+end
+
+-- Stopping ---------------------------------------------------------------------------------
+
 -- Was it opened here? Nobody knows while the state cannot be read.
 local function is_foreign(client, id)
   local context = gate.context(client)
@@ -36,6 +95,8 @@ M.effects["api.stop"] = function(next, client, id, options, ...)
   if config.read_only then
     return deny(("stop %s refused: --read-only changes nothing"):format(id))
   end
+  local why = refuse_verb(client, "stop")
+  if why then return deny(why) end
   if not (options and options.force) and is_foreign(client, id) then
     return deny(("stop %s refused: this host did not open it; to stop it all the same: "
       .. "moontap stop --force %s, in scripts { force = true }"):format(id, id))

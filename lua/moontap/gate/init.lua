@@ -32,6 +32,13 @@ local STOP_LIMIT <const> = 10 -- seconds that leaving may take for stopping capt
 ---@field account? moontap.state.Account nil when the state cannot be used
 ---@field err? table why not
 
+---@class moontap.gate.Caller on whose behalf a client works: a run of a playbook
+---@field playbook string
+---@field run string as the journal names it
+---@field priority integer
+---@field rules moontap.gate.Rules
+
+local callers = setmetatable({}, { __mode = "k" })  -- client -> caller
 local contexts = setmetatable({}, { __mode = "k" }) -- client -> context; false: no gate
 local is_open = false
 
@@ -66,6 +73,19 @@ function leave(status)
     ok = moontap.timeout(STOP_LIMIT, require("moontap.gate.stops").stop_own)
   end
   state.close(status ~= 0 and not ok)
+end
+
+---From now on `client` works for `caller`.
+---@param client userdata
+---@param caller moontap.gate.Caller
+function M.set_caller(client, caller)
+  callers[client] = caller
+end
+
+---@param client userdata
+---@return moontap.gate.Caller|nil nil: people, and scripts that people started
+function M.caller(client)
+  return callers[client]
 end
 
 ---The context of a client that has its address and account now; and what the process that went

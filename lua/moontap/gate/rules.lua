@@ -296,7 +296,9 @@ end
 ---@param host string
 ---@return string|nil
 function M.refuses_http(rules, host)
-  if rules.is_default then return denied("HTTP to " .. host, "the defaults", "http: none granted") end
+  if rules.is_default then
+    return denied("HTTP to " .. host, "the defaults", "http: none granted")
+  end
   for _, layer in ipairs(rules.layers) do
     if not in_list(layer.grants.http or {}, host) then
       return denied("HTTP to " .. host, layer.whose, "http")
@@ -335,6 +337,19 @@ function M.per_day(rules)
     if n and (not least or n < least) then least, whose = n, layer.whose end
   end
   return least, whose
+end
+
+---What its author may not expect.
+---@param rules moontap.gate.Rules
+---@return string[]
+function M.warnings(rules)
+  for _, layer in ipairs(rules.layers) do
+    if in_list((layer.grants.pcaps or {}).types or {}, "full") then
+      local needs = full_needs(rules)
+      return { needs and "grants: " .. needs }
+    end
+  end
+  return {}
 end
 
 -- Telling ----------------------------------------------------------------------------------

@@ -37,13 +37,15 @@ function M.of(context, intent, params)
   if intent.wish then return intent.wish end
   local options = intent.options or {}
   local asked = clock.now()
+  local caller = intent.caller or {}
   local wire = M.wire(params, asked)
   intent.context, intent.wish = context, {
     kind = params.type == "full" and "full" or "simple", params = wire, asked = asked,
     deadline = asked + (intent.ends - clock.boot()),
-    priority = options.priority or config.priority or PERSON,
+    priority = options.priority or caller.priority or config.priority or PERSON,
     share_key = options.share and share_key(wire) or nil,
-    run = config.run or context.account.state.owner.id, script = origin.script(),
+    run = caller.run or config.run or context.account.state.owner.id,
+    script = caller.playbook or origin.script(),
     why = options.why or config.why, case = options.case or config.case,
   }
   return intent.wish

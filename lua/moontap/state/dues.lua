@@ -279,7 +279,8 @@ function M.unclaim(state, run)
   local db = state.db
   return atomic.run(db, true, function()
     must(db:run("DELETE FROM mutexes WHERE run = ?", run))
-    must(db:run("UPDATE runs SET state = 'waiting', owner = NULL, claimed = NULL WHERE id = ?", run))
+    must(db:run("UPDATE runs SET state = 'waiting', owner = NULL, claimed = NULL WHERE id = ?",
+      run))
     return true
   end)
 end
