@@ -1,0 +1,100 @@
+-- check: what playbooks say, before a daemon carries them out.
+
+local clock = require "moontap.clock"
+local config = require "moontap.config"
+local json = require "moontap.json"
+local policies = require "moontap.gate.policy"
+local rules = require "moontap.gate.rules"
+local show = require "moontap.cmd.showcron"
+local times = require "moontap.cron.times"
+
+local FIRES <const> = 5
+
+---@type moontap.cmd.Command
+local M = {
+  summary = "say what playbooks mean, and what is wrong with them",
+  usage = { "moontap check [OPTIONS] PATH..." },
+  description = "Evaluates the playbooks of each PATH (a file, or a directory and what is below "
+    .. "it) in a process that is shut in, and prints what they mean, their next five due times, "
+    .. "every warning and what they may do. The exit status is 1 when one of them cannot be used.",
+  arguments = { { "paths", name = "PATH", help = "files or directories", repeated = true } },
+  options = { { "--policy", arg = "FILE", help = "the operator's bounds for playbooks" } },
+  groups = { "output" },
+  examples = { "moontap check scripts/playbooks" },
+}
+
+-- The seed of ~ is drawn when a daemon first sees a playbook: until then this one shows the like.
+local SEED <const> = 1
+
+local function facts_of(playbook, policy)
+  local list = times.new(playbook, SEED)
+  local set = rules.join(playbook.name, playbook.grants, policy)
+  local warnings = list:warnings()
+  for _, warning in ipairs(rules.warnings(set)) do warnings[#warnings + 1] = warning end
+  local fires = json.array {}
+  for i, nominal in ipairs(list:list(clock.now(), math.huge, FIRES)) do
+    fires[i] = { nominal = show.time(nominal), planned = show.time(list:planned(nominal)) }
+  end
+  return {
+    schedules = json.array(list:describe()), zone = list:zone(), next = fires,
+    warnings = json.array(warnings), meaning = json.array(show.meaning(playbook)),
+    grants = json.array(rules.describe(set)),
+  }
+end
+
+local function print_facts(one, facts)
+  print(("%s (%s)"):format(one.name, one.file))
+  for i, words in ipairs(facts.schedules) do
+    print(("  when      %s   [%s]"):format(words, one.playbook.expressions[i]))
+  end
+  for _, line in ipairs(facts.meaning) do print("  " .. line) end
+  for _, fire in ipairs(facts.next) do
+    print(("  next      %s%s"):format(fire.nominal, fire.planned ~= fire.nominal
+      and ("   with jitter %s"):format(fire.planned) or ""))
+  end
+  for _, line in ipairs(facts.grants) do print("  may       " .. line) end
+  for _, line in ipairs(facts.warnings) do print("  warning   " .. line) end
+end
+
+local function print_problems(one)
+  print(("%s (%s)"):format(one.name, one.file))
+  for _, problem in ipairs(one.problems) do
+    print(("  error     %s%s"):format(problem.path ~= "" and problem.path .. ": " or "",
+      problem.message))
+  end
+end
+
+function M.run(args)
+  local policy, err
+  if args.policy then
+    policy, err = policies.read(args.policy)
+    if not policy then return nil, err end
+  end
+  local list
+  list, err = show.load(args)
+  if not list then return nil, err end
+  local bad, out = 0, json.array {}
+  for i, one in ipairs(list) do
+    local facts = one.playbook and facts_of(one.playbook, policy)
+      or { problems = json.array(one.problems) }
+    if not one.playbook then bad = bad + 1 end
+    if config.json then
+      facts.name, facts.file, facts.ok = one.name, one.file, one.playbook ~= nil
+      out[i] = facts
+    elseif one.playbook then
+      print_facts(one, facts)
+    else
+      print_problems(one)
+    end
+  end
+  if config.json then
+    print(json.encode(out, { pretty = true }))
+  elseif #list == 0 and not config.quiet then
+    io.stderr:write("no playbooks\n")
+  elseif not config.quiet then
+    print(("%d playbook%s, %d with errors"):format(#list, #list == 1 and "" or "s", bad))
+  end
+  return bad == 0 and 0 or 1
+end
+
+return M

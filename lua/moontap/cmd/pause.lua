@@ -1,0 +1,42 @@
+-- pause: lets a playbook rest.
+
+local config = require "moontap.config"
+local dues = require "moontap.state.dues"
+local json = require "moontap.json"
+local show = require "moontap.cmd.showcron"
+
+---@type moontap.cmd.Command
+local M = {
+  summary = "let a playbook rest",
+  usage = { "moontap pause [OPTIONS] PLAYBOOK" },
+  description = "Due times of a paused playbook are skipped, which `moontap history` says with the "
+    .. "note. A run that goes on is left alone.",
+  arguments = { { "playbook", name = "PLAYBOOK", help = "its name" } },
+  options = {
+    { "--note", arg = "TEXT", help = "why" },
+    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
+  },
+  groups = { "output" },
+}
+
+-- What was done, for people and programs.
+local function tell(facts, text)
+  if config.json then
+    print(json.encode(facts))
+  elseif not config.quiet then
+    print(text)
+  end
+  return 0
+end
+
+function M.run(args)
+  return show.with_state(function(store)
+    local ok, err = show.known(store, args.playbook)
+    if not ok then return nil, err end
+    ok, err = dues.pause(store, args.playbook, args.note or "no reason given")
+    if not ok then return nil, err end
+    return tell({ playbook = args.playbook, paused = true }, args.playbook .. " is paused")
+  end)
+end
+
+return M

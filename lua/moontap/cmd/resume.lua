@@ -1,0 +1,43 @@
+-- resume: takes a pause back.
+
+local config = require "moontap.config"
+local dues = require "moontap.state.dues"
+local json = require "moontap.json"
+local show = require "moontap.cmd.showcron"
+
+---@type moontap.cmd.Command
+local M = {
+  summary = "let a paused playbook go on",
+  usage = { "moontap resume [OPTIONS] PLAYBOOK" },
+  description = "Due times from now on fire again. What was due in the pause is not made up for.",
+  arguments = { { "playbook", name = "PLAYBOOK", help = "its name" } },
+  options = {
+    { "--note", arg = "TEXT", help = "why" },
+    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
+  },
+  groups = { "output" },
+}
+
+-- What was done, for people and programs.
+local function tell(facts, text)
+  if config.json then
+    print(json.encode(facts))
+  elseif not config.quiet then
+    print(text)
+  end
+  return 0
+end
+
+function M.run(args)
+  return show.with_state(function(store)
+    local ok, err = show.known(store, args.playbook)
+    if not ok then return nil, err end
+    local was_paused
+    was_paused, err = dues.resume(store, args.playbook, args.note)
+    if was_paused == nil then return nil, err end
+    return tell({ playbook = args.playbook, was_paused = was_paused },
+      args.playbook .. (was_paused and " goes on" or " was not paused"))
+  end)
+end
+
+return M

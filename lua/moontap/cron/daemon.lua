@@ -1,0 +1,243 @@
+-- daemon: the life of `moontap cron`: loads playbooks, carries them out, loads them anew when it is
+-- told to or a file changes, and ends in order.
+
+local clock = require "moontap.clock"
+local dues = require "moontap.state.dues"
+local effects = require "moontap.effects"
+local engine = require "moontap.cron.engine"
+local errors = require "moontap.errors"
+local files = require "moontap.cron.files"
+local gate = require "moontap.gate"
+local host = require "moontap.native.host"
+local lock = require "moontap.lock"
+local log = require "moontap.log"
+local metrics = require "moontap.cron.metrics"
+local policies = require "moontap.gate.policy"
+local runner = require "moontap.cron.runner"
+local states = require "moontap.state"
+local sys = require "moontap.native.sys"
+local task = require "moontap.native.task"
+
+local sleep = effects.caller "sleep"
+
+local M = {}
+
+local DRAIN <const> = 60      -- seconds
+local WATCH_EVERY <const> = 1
+local STOPPED <const> = 4     -- exit status after a second signal
+local PUBLIC <const> = 420    -- 0644
+
+local Daemon = {}
+Daemon.__index = Daemon
+
+local function say(format, ...)
+  io.stderr:write("moontap: ", log.redact(format:format(...)), "\n")
+end
+
+-- Loading ------------------------------------------------------------------------------------
+
+local function tell_problems(one)
+  for _, problem in ipairs(one.problems) do
+    say("%s: %s%s", one.file, problem.path ~= "" and problem.path .. ": " or "", problem.message)
+  end
+end
+
+-- The set that holds from now on: what is good, and the old version of what is broken.
+function Daemon:choose(list)
+  local set, broken, names = {}, {}, {}
+  for _, one in ipairs(list) do
+    if one.playbook then
+      set[#set + 1] = one.playbook
+      names[one.playbook.name] = true
+    end
+  end
+  for _, one in ipairs(list) do
+    if not one.playbook then
+      broken[#broken + 1] = one.file
+      tell_problems(one)
+      local old = self.by_file[one.file]
+      if old and not names[old.name] then
+        names[old.name] = true
+        set[#set + 1] = old
+        say("%s: its version from before goes on", one.file)
+      end
+    end
+  end
+  return set, broken
+end
+
+---Loads everything anew, and takes it over as a whole.
+---@return boolean|nil
+---@return table|nil err
+function Daemon:load()
+  local policy, err
+  if self.args.policy then
+    policy, err = policies.read(self.args.policy)
+    if not policy then return nil, err end
+  end
+  local list
+  list, err = files.load(self.args.paths)
+  if not list then return nil, err end
+  local set, broken = self:choose(list)
+  local ok
+  ok, err = self.engine:set(set)
+  if not ok then return nil, err end
+  self.policy, self.broken, self.by_file = policy, broken, {}
+  for _, playbook in ipairs(set) do self.by_file[playbook.file] = playbook end
+  self.engine.tally:reloaded(#broken == 0)
+  return #set
+end
+
+function Daemon:reload()
+  if self.is_loading then
+    self.wants_reload = true
+    return
+  end
+  self.is_loading = true
+  sys.notify "RELOADING=1"
+  local ok, count, err = pcall(self.load, self)
+  self.is_loading = false
+  if not ok then count, err = nil, errors.new("script", tostring(count)) end
+  if count then
+    dues.note(self.state, "reload", nil, ("%d playbooks, %d files that cannot be used"):format(
+      count, #self.broken))
+    say("loaded anew: %d playbooks, %d files that cannot be used", count, #self.broken)
+  else
+    self.engine.tally:reloaded(false)
+    dues.note(self.state, "reload", nil, "nothing was taken over: " .. err.message)
+    say("not loaded anew: %s", err.message)
+  end
+  sys.notify "READY=1"
+  if self.wants_reload then
+    self.wants_reload = false
+    self:reload()
+  end
+end
+
+-- What is on the disk, as text that changes when a file does.
+local function picture(paths)
+  local parts = {}
+  for _, one in ipairs(files.find(paths) or {}) do
+    local stat = sys.stat(one.file)
+    parts[#parts + 1] = ("%s %s %s"):format(one.file, stat and stat.size, stat and stat.mtime)
+  end
+  return table.concat(parts, "\n")
+end
+
+function Daemon:watch()
+  local known = picture(self.args.paths)
+  while true do
+    sleep(WATCH_EVERY)
+    local now = picture(self.args.paths)
+    if now ~= known then
+      known = now
+      self:reload()
+    end
+  end
+end
+
+-- Life ---------------------------------------------------------------------------------------
+
+function Daemon:stop()
+  if self.is_stopping then
+    say "leaving at once"
+    self.engine:cancel_all "the daemon leaves"
+    host.exit(STOPPED)
+  end
+  self.is_stopping = true
+  sys.notify "STOPPING=1"
+  say("stopping; %d runs go on", self.engine.count)
+  self.engine:drain(self.args.drain or DRAIN)
+end
+
+local function listen_to_signals(self)
+  for _, name in ipairs { "TERM", "INT" } do
+    host.on_signal(name, function() self:stop() end)
+  end
+  host.on_signal("HUP", function() self:reload() end)
+end
+
+-- The watchdog of the service manager is fed by the loop that does the work.
+local function make_heartbeat()
+  local every = tonumber(os.getenv "WATCHDOG_USEC" or "")
+  if not every then return function() end end
+  every = every / 2e6
+  local told = 0
+  return function()
+    if clock.boot() - told >= every then
+      told = clock.boot()
+      sys.notify "WATCHDOG=1"
+    end
+  end
+end
+
+local function open_server(self)
+  if not self.args.listen then return true end
+  local server, err = metrics.listen(self.args.listen, self)
+  if not server then return nil, err end
+  self.server = server
+  if self.args.port_file then
+    return sys.write_file(self.args.port_file, ("%d\n"):format(server.port), PUBLIC)
+  end
+  return true
+end
+
+local function live(self)
+  local ok, err = open_server(self)
+  if not ok then return nil, err end
+  listen_to_signals(self)
+  local count
+  count, err = self:load()
+  if not count then return nil, err end
+  ok, err = self.engine:settle()
+  if not ok then return nil, err end
+  dues.note(self.state, "start", nil, ("%d playbooks, %d files that cannot be used"):format(count,
+    #self.broken))
+  say("%d playbooks, %d files that cannot be used; times are UTC unless a playbook says otherwise",
+    count, #self.broken)
+  sys.notify(("READY=1\nMAINPID=%d"):format(sys.getpid()))
+  local watcher = self.args.watch and task.spawn({ name = "watching files" }, self.watch, self)
+  self.engine:run()
+  if watcher then
+    watcher:cancel()
+    pcall(watcher.join, watcher)
+  end
+  dues.note(self.state, "stop", nil, "the daemon was told to stop")
+  return 0
+end
+
+---Runs a daemon until it is told to stop. Waits.
+---@param args table of the command line
+---@return integer|nil status
+---@return table|nil err
+function M.run(args)
+  if #args.paths == 0 then
+    return nil, errors.new("usage", "cron: which files or directories of playbooks?")
+  end
+  local held, err = lock.take "cron"
+  if not held then
+    if errors.is(err, "skipped") then
+      err = errors.new("skipped", "another daemon works on this state directory")
+    end
+    return nil, err
+  end
+  local state
+  state, err = states.current()
+  if not state then return nil, err end
+  gate.open()
+  local self = setmetatable({ args = args, state = state, broken = {}, by_file = {} }, Daemon)
+  self.engine = engine.new {
+    state = state, runs_max = args.max_runs, on_tick = make_heartbeat(),
+    run = runner.new { dir = state.dir, policy = function() return self.policy end },
+  }
+  local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over
+    for _, name in ipairs { "TERM", "INT", "HUP" } do host.on_signal(name, nil) end
+    if self.server then self.server:close() end
+    if args.port_file then sys.remove(args.port_file) end
+    states.close()
+    held:release()
+  end })
+  return live(self)
+end
+
+return M

@@ -1,0 +1,211 @@
+-- runner: makes one run of a playbook: a process that is shut in (moontap.child), a client that
+-- works for it, its log, and the captures it leaves behind. Nothing else of the daemon knows of
+-- these processes.
+
+local child = require "moontap.child.runner"
+local clock = require "moontap.clock"
+local config = require "moontap.config"
+local errors = require "moontap.errors"
+local files = require "moontap.cron.files"
+local gate = require "moontap.gate"
+local host = require "moontap.native.host"
+local http = require "moontap.http"
+local log = require "moontap.log"
+local opened = require "pcaps.opened"
+local pcaps = require "pcaps"
+local rules = require "moontap.gate.rules"
+local sys = require "moontap.native.sys"
+local task = require "moontap.native.task"
+
+local M = {}
+
+local PRIVATE <const> = 448 -- 0700
+local PING_TIMEOUT <const> = 10
+local PING_TEXT_MAX <const> = 10000
+local STOP_TIMEOUT <const> = 10
+
+local function client_of(job, policy)
+  local options = {}
+  if job.playbook.account then options.account = job.playbook.account end
+  local ok, client, err = pcall(pcaps.client, options)
+  if not ok then return nil, errors.new("usage", tostring(client)) end
+  if not client then return nil, err end
+  gate.set_caller(client, {
+    playbook = job.playbook.name, run = ("run %d"):format(job.run),
+    priority = job.playbook.priority,
+    rules = rules.join(job.playbook.name, job.playbook.grants, policy),
+  })
+  return client
+end
+
+-- Notes a 403, after which the playbook is paused, and the full captures that a run opens.
+local function watched(job, fn)
+  return function(...)
+    local result, err = fn(...)
+    if err ~= nil and errors.is(err) and err.kind == "api" and err.status == 403 then
+      job.forbidden = err
+    end
+    return result, err
+  end
+end
+
+local function effects_of(job, client)
+  local effects = { ["pcaps.create"] = watched(job, function(params, options)
+    local cap, err = client.create(params, options)
+    if cap and cap.type == "full" then
+      job.captures[#job.captures + 1] = { cap = cap, is_detached = options and options.detach }
+    end
+    return cap, err
+  end) }
+  for _, verb in ipairs { "get", "list", "stop" } do
+    effects["pcaps." .. verb] = watched(job, client[verb])
+  end
+  for _, verb in ipairs { "create", "list", "delete", "validate" } do
+    effects["pcaps.ownership." .. verb] = watched(job, client.ownership[verb])
+  end
+  effects["pcaps.download"] = watched(job, function(id, path, options)
+    if path ~= nil then
+      local why = type(path) ~= "string" and "a path is text"
+        or rules.refuses_file(gate.caller(client).rules, path)
+      if why then return nil, errors.new("denied", why, { sent = "no" }) end
+    end
+    return client.download(id, path, options)
+  end)
+  effects["http.request"] = function(request)
+    local url = type(request) == "table" and tostring(request.url) or ""
+    local name = url:match "^https?://%[?([^/:%]?#@]+)" or "?"
+    local why = rules.refuses_http(gate.caller(client).rules, name)
+    if why then return nil, errors.new("denied", why, { sent = "no" }) end
+    if type(request) == "table" then request.to_file, request.redirects = nil, 0 end
+    return http.request(request)
+  end
+  return effects
+end
+
+-- The captures of a run that did not end well are stopped; those of others are left to go on.
+local function look_after(job, is_good)
+  for _, one in ipairs(job.captures) do
+    local cap = one.cap
+    if not is_good and not one.is_detached and not cap:done() then
+      local ok, err = cap:stop { timeout = STOP_TIMEOUT, deadline = STOP_TIMEOUT }
+      if ok then
+        log.warn("cron: stopped capture %s of run %d, which did not end well", cap.id, job.run)
+      else
+        log.warn("cron: capture %s of run %d goes on: %s", cap.id, job.run, err.message)
+      end
+    elseif is_good then
+      local context = gate.context(job.client)
+      if context and context.account then context.account:detach(cap.id) end
+    end
+    opened.forget(cap)
+  end
+end
+
+local function open_log(job, dir)
+  local folder = dir .. "/logs"
+  local ok, err = sys.mkdir_p(folder, PRIVATE)
+  if not ok then return nil, err end
+  local path = ("%s/%d.log"):format(folder, job.run)
+  local file, why = io.open(path, "w")
+  if not file then return nil, errors.new("io", why) end
+  file:setvbuf "line"
+  return file, path
+end
+
+local function ping(playbook, run, what, text)
+  if not playbook.ping then return end
+  local url = playbook.ping:gsub("/+$", "") .. what .. "?rid="
+    .. ("00000000-0000-4000-8000-%012x"):format(run)
+  task.spawn_detached({ name = "ping of " .. playbook.name }, function()
+    local ok, answer, err = pcall(http.request, { url = url, method = "POST", body = text or "",
+      timeout = PING_TIMEOUT })
+    if not ok or not answer or answer.status >= 300 then
+      log.warn("cron: the ping of %s failed: %s", playbook.name, log.redact(tostring(
+        not ok and answer or err or answer.status)))
+    end
+  end)
+end
+
+local function context_of(job)
+  return { nominal = job.nominal // 1 | 0, late_by = job.late_by, run_id = job.run,
+           attempt = job.attempt, playbook = job.playbook.name,
+           event = { trigger = job.trigger, nominal = clock.format(job.nominal) } }
+end
+
+local function write_head(write, job)
+  write(("run %d of %s, due %s, attempt %d%s"):format(job.run, job.playbook.name,
+    clock.format(job.nominal), job.attempt, job.late_by >= 1
+    and (", %.0f s late"):format(job.late_by) or ""))
+end
+
+-- The file of the playbook as it was loaded, and those of its tree as they are now.
+local function tree_of(playbook)
+  local find = files.source_of(playbook.root)
+  return setmetatable({ [playbook.file] = playbook.source }, { __index = function(_, path)
+    local name = type(path) == "string" and path:match "^([%w_/-]+)%.lua$"
+    return name and find((name:gsub("/", "."))) or nil
+  end })
+end
+
+-- Runs the function in its process.
+local function perform(job, client, write)
+  local playbook = job.playbook
+  return child.run {
+    files = tree_of(playbook), entry = playbook.file,
+    fn = "run", ctx = context_of(job), effects = effects_of(job, client),
+    limits = { timeout = playbook.timeout }, tz = playbook.tz or "UTC", speed = config.speed,
+    on_log = write, mask = log.redact,
+    on_start = function(session)
+      job.cancel = function() session:cancel() end
+      if job.cancelled then session:cancel() end
+    end,
+  }
+end
+
+---A function that makes runs.
+---@param options { dir: string, policy?: fun(): table|nil } dir: of the state
+---@return fun(job: moontap.cron.Job): any, table?
+function M.new(options)
+  return function(job)
+    local file, path = open_log(job, options.dir)
+    if not file then return nil, path end
+    local _ <close> = file
+    local function write(line) file:write(line, "\n") end
+    local function say(text)
+      write(("%s moontap: %s"):format(clock.format(clock.now() * 1000 // 1 / 1000),
+        log.redact(text):gsub("\n", "\n  ")))
+    end
+    write_head(say, job)
+    job.captures = {}
+    local client, err = client_of(job, options.policy and options.policy())
+    if not client then
+      say("failed: " .. err.message)
+      return nil, err
+    end
+    job.client = client
+    ping(job.playbook, job.run, "/start")
+    local result
+    local ok, why = pcall(function() result, err = perform(job, client, write) end)
+    if not ok then result, err = nil, why end
+    local is_good = result ~= nil or err == nil
+    host.point "run.performed"
+    look_after(job, is_good)
+    local text = is_good and "done" or ("failed: %s"):format(errors.is(err)
+      and ("%s: %s"):format(err.kind, err.message) or tostring(err))
+    say(text)
+    if not is_good and errors.is(err) and err.traceback then say(err.traceback) end
+    ping(job.playbook, job.run, is_good and "" or "/fail", log.redact(text):sub(1, PING_TEXT_MAX))
+    if result == nil and err == nil then return true end
+    return result, err
+  end
+end
+
+---Where the log of a run is.
+---@param dir string
+---@param run integer
+---@return string
+function M.log_path(dir, run)
+  return ("%s/logs/%d.log"):format(dir, run)
+end
+
+return M
