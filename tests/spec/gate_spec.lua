@@ -201,6 +201,26 @@ assert(table.concat(order, " ") == "first second low", table.concat(order, " "))
     assert.equal(0, #listed())
   end)
 
+  it("is not sent from a state whose disk is full, or can only be read", function()
+    if not os.execute "unshare -rm true 2>/dev/null" then
+      pending "no name spaces here"
+      return
+    end
+    start_simulator()
+    local code = ("local cap, err = pcaps.create(%s) print(cap, err.kind, err.sent, err)")
+      :format(SIMPLE)
+    for _, make in ipairs { "dd if=/dev/zero of=full/filler bs=4k 2>/dev/null",
+                            "mount -o remount,ro full" } do
+      local line = "mkdir -p full && mount -t tmpfs -o size=400k none full && "
+        .. "\"$0\" captures --state full -q && { %s; exec \"$0\" run --state full -e \"$1\"; }"
+      local status, out, err = command.run({ "unshare", "-rm", "bash", "-c", line:format(make),
+        command.moontap, code }, { cwd = dir, env = env })
+      assert.equal(0, status, err)
+      assert.matches("^nil\tio\tno\tcreate not sent, because it could not be written down: ", out)
+    end
+    assert.equal(0, #listed())
+  end)
+
   it("is not sent from a state that others hold or that is broken in its tables", function()
     start_simulator()
     succeeds "assert(pcaps.list())"

@@ -181,6 +181,7 @@ end
 
 -- Stands in the queue, and sends when it is its turn.
 local function queue(next, client, context, intent, params, options, path)
+  intent.sent = nil -- who waits has opened nothing, and is nobody's rival
   if not intent.row then
     local ok, err = wish.ask(intent)
     if not ok then return nil, err end
