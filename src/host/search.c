@@ -22,6 +22,7 @@ static const char beside_key = 0; /* registry: path template beside the script *
 #define NATIVE_PREFIX "moontap.native."
 
 int luaopen_moontap_native_clock(lua_State *L);
+int luaopen_moontap_native_cron(lua_State *L);
 int luaopen_moontap_native_json(lua_State *L);
 int luaopen_moontap_native_schema(lua_State *L);
 int luaopen_moontap_native_sys(lua_State *L);
@@ -30,6 +31,7 @@ int luaopen_cjson(lua_State *L);
 static const luaL_Reg builtin[] = {
     {"cjson", luaopen_cjson},
     {NATIVE_PREFIX "clock", luaopen_moontap_native_clock},
+    {NATIVE_PREFIX "cron", luaopen_moontap_native_cron},
     {NATIVE_PREFIX "effects", luaopen_effects},
     {NATIVE_PREFIX "host", luaopen_host},
     {NATIVE_PREFIX "json", luaopen_moontap_native_json},

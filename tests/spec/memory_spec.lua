@@ -101,6 +101,21 @@ local operations = {
     parse = function() native.clock.parse("2026-11-22T10:00:00Z") end,
     parse_duration = function() native.clock.parse_duration("5m") end,
   },
+  cron = {
+    parse = function()
+      local s = native.cron.parse("TZ=Asia/Tokyo */7 1~5 L * mon", nil, "cron", nil, 7, 0)
+      s:next(0)
+      s:next(0, 5)
+      s:prev(0)
+      s:describe()
+      s:warnings()
+      s:resolved()
+      s:zone()
+      s:nominals(0)
+      assert(tostring(s) ~= "")
+      return native.cron.parse("H * * * *") -- refused
+    end,
+  },
   db = {
     digest = function() return native.db.digest("x") end,
     file_digest = function() return native.db.file_digest("scripts/first-capture.lua") end,

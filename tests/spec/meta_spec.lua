@@ -6,6 +6,8 @@ local complete = require "moontap.repl.complete"
 local help = require "moontap.repl.help"
 local stubs = require "moontap.stubs"
 
+local schedule_methods = debug.getmetatable(require("moontap.cron").parse "@daily").__index
+
 local function read_stubs(name)
   local text = assert(command.read_file(("%s/lua/moontap/meta/%s.lua"):format(
     command.source, name)))
@@ -49,6 +51,7 @@ it("the modules that moontap loads", function()
   for _, name in ipairs(help.MODULES) do
     add_functions(names, ("moontap.%s."):format(name), require("moontap." .. name))
   end
+  add_functions(names, "Schedule:", schedule_methods)
   assert.same(names, read_stubs "modules")
 end)
 
@@ -64,6 +67,7 @@ local function live(name)
   local holder, value = name:match "^(%u%l+):(%w+)$"
   if holder == "Task" then return moontap.current()[value] end
   if holder == "Capture" then return require "pcaps.capture".metatable({}, {}).__index[value] end
+  if holder == "Schedule" then return schedule_methods[value] end
   value = { pcaps = require "pcaps", moontap = moontap }
   for word in name:gmatch "[^.]+" do value = value[word] end
   return value
@@ -85,8 +89,10 @@ describe("each function", function()
 
       it("is completed: " .. entry.name, function()
         local env = { pcaps = require "pcaps", moontap = moontap, task = moontap.current(),
-                      cap = require "pcaps.capture".metatable({}, {}).__index }
+                      cap = require "pcaps.capture".metatable({}, {}).__index,
+                      schedule = schedule_methods }
         local name = entry.name:gsub("^Task:", "task:"):gsub("^Capture:", "cap:")
+          :gsub("^Schedule:", "schedule:")
         local list, start = complete.complete(name:sub(1, -2), env)
         local found = {}
         for _, word in ipairs(list) do found[name:sub(1, start - 1) .. word] = true end

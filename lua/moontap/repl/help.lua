@@ -8,7 +8,7 @@ local stubs = require "moontap.stubs"
 local M = {}
 
 --- The modules that are reached through `moontap` without a require.
-M.MODULES = { "bucket", "capture", "clock", "effects", "http", "json", "log" }
+M.MODULES = { "bucket", "capture", "clock", "cron", "effects", "http", "json", "log" }
 
 -- Live values --------------------------------------------------------------------------------
 
@@ -40,6 +40,7 @@ local function live_names()
   end
   local task = moontap.current()
   add(names, "Task:", { join = task.join, cancel = task.cancel, status = task.status })
+  add(names, "Schedule:", debug.getmetatable(require("moontap.cron").parse "@daily").__index)
   add(names, "pcaps.", pcaps)
   add(names, "pcaps.ownership.", pcaps.ownership)
   return names
@@ -238,7 +239,8 @@ local function entries_named(word)
 end
 
 local function word_text(word)
-  word = word:gsub("^cap:", "Capture:"):gsub("^task:", "Task:"):gsub("%(%)$", "")
+  word = word:gsub("^cap:", "Capture:"):gsub("^task:", "Task:"):gsub("^schedule:", "Schedule:")
+    :gsub("%(%)$", "")
   local blocks = {}
   for _, entry in ipairs(entries_named(word)) do blocks[#blocks + 1] = entry_text(entry) end
   for _, lines in ipairs { field_text(word), option_lines(word) } do
