@@ -264,13 +264,18 @@ row("gate-first", "start to first create with quota and journal, CPU", function(
   end)
 end)
 
--- The official client. Its package is installed by tools/npm.
-local function sdk(base, count)
-  local packages = here .. "/../../build/npm"
-  local file = io.open(packages .. "/installed.json")
-  if not file then error("the official client is missing; tools/npm installs it", 0) end
+-- The packages that tools/npm installs.
+local function packages()
+  local dir = here .. "/../../build/npm"
+  local file = io.open(dir .. "/installed.json")
+  if not file then error("the npm packages are missing; tools/npm installs them", 0) end
   file:close()
-  return { "node", here .. "/sdk.cjs", packages, base, tostring(count) }
+  return dir
+end
+
+-- The official client.
+local function sdk(base, count)
+  return { "node", here .. "/sdk.cjs", packages(), base, tostring(count) }
 end
 
 row("creates-sdk", "a create after the other, the SDK's", function()
@@ -454,6 +459,37 @@ row("key-echo", "key to echo under load, p99", function()
   return { unit = "ms", limit = 16, ours = rounds }
 end)
 
+-- Schedules ------------------------------------------------------------------------------------
+
+local function schedule_words(expression, zone, count)
+  return { program, "run", script "cron", expression, zone, tostring(count) }
+end
+
+row("cron-year", "a year of * * * * *, each next, CPU", function()
+  local got = measure(quick and 3 or 9, 1, {
+    schedule_words("* * * * *", "Europe/Berlin", 1),
+    schedule_words("* * * * *", "Europe/Berlin", 525601),
+  })
+  return { unit = "ms", limit = 500, ours = difference(got[1], got[2], 1e3) }
+end)
+
+row("cron-next", "the next of 30 2 * * mon-fri, CPU", function()
+  local expression, zone = "30 2 * * mon-fri", "Europe/Berlin"
+  local short, long, few, more = 1000, 201000, 100, quick and 2100 or 5100
+  local function croner(count)
+    return { "node", here .. "/cron.cjs", packages(), expression, zone, tostring(count) }
+  end
+  local got = measure(quick and 3 or 9, 1, {
+    schedule_words(expression, zone, short), schedule_words(expression, zone, long),
+    croner(few), croner(more),
+  })
+  return {
+    unit = "us", target = 1 / 10, peer = "croner",
+    ours = difference(got[1], got[2], long - short),
+    theirs = difference(got[3], got[4], more - few),
+  }
+end)
+
 -- Report ----------------------------------------------------------------------------------------
 
 local function judge(result)
@@ -515,7 +551,7 @@ for _, r in ipairs(rows) do
       if not json then
         print(form:format(r.name, r.what, result.unit, with_spread(ours, result.unit),
           result.peer or "-", with_spread(theirs, result.unit),
-          ratio and ("%.2f"):format(ratio) or "-",
+          ratio and (ratio < 0.01 and "%.4f" or "%.2f"):format(ratio) or "-",
           result.target and ("<= %.2fx"):format(result.target) or "<= " .. result.limit,
           ok and "ok" or "miss"))
         io.stdout:flush()
