@@ -1,49 +1,9 @@
 /* rfc3339: reads and writes the API's date-times; see rfc3339.h. */
 #include "rfc3339.h"
 
+#include "civil.h"
+
 #include <stdio.h>
-
-#define DAY_S 86400
-
-/* Days from 1970-01-01 to the given day of the proleptic Gregorian calendar. */
-static int64_t
-days_from_civil(int64_t y, unsigned m, unsigned d)
-{
-    int64_t era;
-    unsigned yoe, doy, doe;
-
-    y -= m <= 2;
-    era = (y >= 0 ? y : y - 399) / 400;
-    yoe = (unsigned)(y - era * 400);
-    doy = (153 * (m > 2 ? m - 3 : m + 9) + 2) / 5 + d - 1;
-    doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    return era * 146097 + (int64_t)doe - 719468;
-}
-
-/* The opposite of days_from_civil. */
-static void
-civil_from_days(int64_t days, int64_t *y, unsigned *m, unsigned *d)
-{
-    int64_t z = days + 719468;
-    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
-    unsigned doe = (unsigned)(z - era * 146097);
-    unsigned yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    unsigned doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    unsigned mp = (5 * doy + 2) / 153;
-
-    *d = doy - (153 * mp + 2) / 5 + 1;
-    *m = mp < 10 ? mp + 3 : mp - 9;
-    *y = (int64_t)yoe + era * 400 + (*m <= 2);
-}
-
-static unsigned
-days_in_month(unsigned year, unsigned month)
-{
-    static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
-    return month == 2 && leap ? 29 : days[month - 1];
-}
 
 /* What is left to read. */
 struct cursor {
@@ -88,10 +48,10 @@ read_date(struct cursor *c, int64_t *days)
         || digits(c, 2, &day)) {
         return -1;
     }
-    if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month)) {
+    if (month < 1 || month > 12 || day < 1 || day > civil_month_length(year, month)) {
         return -1;
     }
-    *days = days_from_civil(year, month, day);
+    *days = civil_days(year, month, day);
     return 0;
 }
 
@@ -161,7 +121,7 @@ rfc3339_parse(const char *text, size_t len, int64_t *us)
     if (read_time(&c, &time_us) || read_zone(&c, &zone_s) || c.p != c.end) {
         return -1;
     }
-    *us = (days * DAY_S - zone_s) * 1000000 + time_us;
+    *us = (days * CIVIL_DAY_S - zone_s) * 1000000 + time_us;
     return 0;
 }
 
@@ -175,9 +135,9 @@ rfc3339_format(int64_t us, char *out)
         fraction += 1000000;
         seconds--;
     }
-    days = (seconds >= 0 ? seconds : seconds - (DAY_S - 1)) / DAY_S;
-    rest = (unsigned)(seconds - days * DAY_S);
-    civil_from_days(days, &y, &m, &d);
+    days = civil_day_of(seconds);
+    rest = (unsigned)(seconds - days * CIVIL_DAY_S);
+    civil_date(days, &y, &m, &d);
     if (fraction == 0) {
         (void)snprintf(out, RFC3339_SIZE, "%04lld-%02u-%02uT%02u:%02u:%02uZ", (long long)y, m, d,
                        rest / 3600, rest / 60 % 60, rest % 60);

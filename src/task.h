@@ -113,11 +113,16 @@ void task_cancel(struct task *task, const char *kind, const char *why);
 void task_interrupt(struct tasks *tasks, const char *why);
 /* May be called from a signal handler: as task_interrupt, but only the task of
  * task_set_foreground and those below it meet the error; the second time they
- * are closed, the third time everybody meets it. */
+ * are closed, the third time everybody meets it who is not shielded. */
 void task_interrupt_foreground(struct tasks *tasks, const char *why);
 /* From now on TASK (NULL: nobody) is whom interrupts of the foreground are for;
  * those of before are forgotten. It is forgotten when it ends. */
 void task_set_foreground(struct tasks *tasks, struct task *task);
+/* Interrupts of the foreground never meet the task object at ARG, however many
+ * there are: for those who listen to them. [-0, +0, v] */
+void task_shield(lua_State *L, int arg);
+/* As task_shield, for the running task. [-0, +0, -] */
+void task_shield_running(lua_State *L);
 /* Is there a task in the foreground? */
 int task_has_foreground(const struct tasks *tasks);
 /* [-0, +1, m] Pushes a text with one line a task: state, and file:line where it
@@ -135,5 +140,11 @@ void task_new_error(lua_State *L, const char *kind, const char *message);
 int task_fail(lua_State *L, const struct fault *fault);
 /* [-0, +0, v] Raises an error object of KIND. */
 int task_raise(lua_State *L, const char *kind, const char *message);
+/*
+ * A message handler for a C function (upvalue 1) that calls another one guarded
+ * and then passes its error on: a traceback of the error then starts with what
+ * was below that function.
+ */
+int task_keep_inner_trace(lua_State *L);
 
 #endif

@@ -19,6 +19,11 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
+#define MODES_MAX 6 /* that can be on at once */
+#define KEYMAP_DEPTH_MAX 8
+#define PASTE_MAX (1u << 20)       /* bytes */
+#define PASTE_WAIT_MS 200          /* for more of a paste */
+#define SEARCH_ESC_MS 50           /* what follows an escape later is no part of its key */
 #define KEYS_PER_STEP 256          /* then others have their turn */
 #define KEYSEQ_TIMEOUT_MAX "50"    /* ms; readline blocks the program for so long */
 #define BREAK_CHARACTERS " \t\n\"\\'`@$><=;|&{(+-*/%^#~,[])}:."
@@ -157,12 +162,42 @@ complete(const char *text, int start, int end)
 
 /* Reading ------------------------------------------------------------------------ */
 
+/* Keys that were read already, the next one last; then those of the terminal. */
+static int
+next_key(FILE *stream)
+{
+    struct term *t = opened;
+
+    return t->ahead_count > 0 ? t->ahead[--t->ahead_count] : rl_getc(stream);
+}
+
+static int
+no_key(FILE *stream)
+{
+    (void)stream;
+    return EOF;
+}
+
+/* Drops what readline has put aside to be read once more, as a paste into a
+ * search: behind the end of a line it would go on with it, without a handler. */
+static void
+drop_put_aside(void)
+{
+    rl_getc_func_t *getc_function = rl_getc_function;
+
+    rl_getc_function = no_key;
+    while (rl_read_key() != EOF) {
+    }
+    rl_getc_function = getc_function;
+}
+
 static void
 on_line(char *line)
 {
     struct term *t = opened;
 
     rl_callback_handler_remove(); /* at once: no second prompt */
+    drop_put_aside();
     t->event = line != NULL ? TERM_LINE : TERM_EOF;
     t->line = line;
 }
@@ -214,6 +249,85 @@ bound_key_timeout(void)
     }
 }
 
+static int
+has_input(const struct term *t, int wait_ms)
+{
+    struct pollfd input = {.fd = t->in_fd, .events = POLLIN};
+
+    return t->ahead_count > 0 || poll(&input, 1, wait_ms) > 0;
+}
+
+/* Reads a paste up to its end mark, or until nothing comes for a while: Ctrl-C
+ * can have dropped the mark, and readline's own function would wait for it, with
+ * everybody else. */
+static int
+take_paste(int count, int key)
+{
+    static const char mark[] = "\033[201~";
+    struct term *t = opened;
+    struct buf text;
+    char c;
+
+    (void)count;
+    buf_init(&text, PASTE_MAX);
+    while (has_input(t, PASTE_WAIT_MS) && (key = rl_read_key()) >= 0) {
+        c = key == '\r' ? '\n' : (char)key;
+        if (c == '\0' || buf_append(&text, &c, 1) != FAULT_OK) {
+            (void)rl_ding();
+            break;
+        }
+        if (text.len >= sizeof mark - 1
+            && strcmp(buf_cstr(&text) + text.len - (sizeof mark - 1), mark) == 0) {
+            text.len -= sizeof mark - 1;
+            text.data[text.len] = '\0';
+            break;
+        }
+    }
+    if (text.len > 0) {
+        (void)rl_insert_text(buf_cstr(&text));
+    }
+    buf_fini(&text);
+    return 0;
+}
+
+/* Readline's own abort jumps to where the last key was read. When that key came
+ * from readline itself, as the one that ends a search, nobody is there any more. */
+static int
+give_up(int count, int key)
+{
+    (void)count;
+    (void)key;
+    (void)rl_ding();
+    (void)rl_clear_message();
+    (void)rl_discard_argument();
+    (void)rl_clear_pending_input();
+    return 0;
+}
+
+static void
+replace_function(Keymap map, int depth)
+{
+    for (int key = 0; key < KEYMAP_SIZE; key++) {
+        if (map[key].type == ISFUNC && map[key].function == rl_abort) {
+            map[key].function = give_up;
+        } else if (map[key].type == ISFUNC && map[key].function == rl_bracketed_paste_begin) {
+            map[key].function = take_paste;
+        } else if (map[key].type == ISKMAP && depth < KEYMAP_DEPTH_MAX) {
+            replace_function((Keymap)(void *)map[key].function, depth + 1);
+        }
+    }
+}
+
+static void
+replace_functions(void)
+{
+    static const char *const names[] = {"emacs", "vi-insert", "vi-command"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        replace_function(rl_get_keymap_by_name(names[i]), 0);
+    }
+}
+
 /* Terminals are UTF-8 nowadays, also where no locale says so. Readline asks the
  * environment, again and again. */
 static void
@@ -233,6 +347,7 @@ set_up_readline(struct term *t)
     rl_instream = t->in;
     rl_outstream = t->out;
     rl_catch_signals = 0;
+    rl_getc_function = next_key;
     rl_catch_sigwinch = 0;
     rl_attempted_completion_function = complete;
     rl_basic_word_break_characters = BREAK_CHARACTERS;
@@ -240,6 +355,10 @@ set_up_readline(struct term *t)
     rl_completer_quote_characters = "";
     (void)rl_initialize();
     bound_key_timeout();
+    replace_functions();
+    /* readline would wait for the answer itself, and everybody with it */
+    (void)rl_variable_bind("completion-query-items", "0");
+    (void)rl_variable_bind("page-completions", "off");
     (void)rl_bind_keyseq_if_unbound("\\eh", say_hint);
     (void)rl_bind_keyseq_if_unbound("\\C-xh", say_hint);
 }
@@ -337,6 +456,22 @@ term_close(struct term *t)
     mem_free(t);
 }
 
+/* What a key can leave begun: searches, arguments, sequences of keys. */
+#define MODES                                                                      \
+    (RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_VIMOTION | RL_STATE_NUMERICARG \
+     | RL_STATE_MULTIKEY | RL_STATE_CHARSEARCH)
+
+/* Leaves what was begun. Readline leaves one of them a call. */
+static void
+leave_modes(void)
+{
+    rl_free_line_state();
+    for (int i = 0; i < MODES_MAX && (i == 0 || RL_ISSTATE(MODES)); i++) {
+        rl_callback_sigcleanup();
+    }
+    RL_UNSETSTATE(MODES | RL_STATE_MOREINPUT | RL_STATE_MACROINPUT);
+}
+
 enum fault_code
 term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct fault *fault)
 {
@@ -345,6 +480,7 @@ term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct f
     rl_free(t->line);
     t->line = NULL;
     t->event = TERM_NOTHING;
+    t->ahead_count = 0;
     t->wake = wake;
     t->wake_arg = arg;
     code = loop_watch_new(t->loop, t->in_fd, LOOP_READ, on_input, t, &t->watch, fault);
@@ -356,16 +492,31 @@ term_begin(struct term *t, const char *prompt, loop_fn wake, void *arg, struct f
         return code;
     }
     t->reading = 1;
+    if (RL_ISSTATE(MODES)) {
+        leave_modes(); /* a line can end within one, as by Enter in a search */
+    }
     rl_callback_handler_install(prompt, on_line);
     return FAULT_OK;
 }
 
-static int
-has_input(const struct term *t)
+/* Readline ends a search at a key such as Alt-b or an arrow by calling itself,
+ * which ends in a crash with some of the keys that may follow. So the search is
+ * ended first, as by Ctrl-J, and the key comes after it. */
+static void
+end_search_first(struct term *t)
 {
-    struct pollfd input = {.fd = t->in_fd, .events = POLLIN};
+    const char *terminators = rl_variable_value("isearch-terminators");
+    int key;
 
-    return poll(&input, 1, 0) > 0;
+    if (!RL_ISSTATE(RL_STATE_ISEARCH) || t->ahead_count > 0
+        || (terminators != NULL && *terminators != '\0')) {
+        return;
+    }
+    key = rl_getc(t->in);
+    if (key == ESC && has_input(t, SEARCH_ESC_MS)) {
+        t->ahead[t->ahead_count++] = ESC;
+    }
+    t->ahead[t->ahead_count++] = key == ESC ? '\n' : key;
 }
 
 /* What was typed stays to be seen; a prompt alone makes room for the next one. */
@@ -385,7 +536,10 @@ term_step(struct term *t, const char **line)
 {
     enum term_event event;
 
-    for (int i = 0; i < KEYS_PER_STEP && t->event == TERM_NOTHING && has_input(t); i++) {
+    for (int i = 0;
+         t->event == TERM_NOTHING && has_input(t, 0) && (i < KEYS_PER_STEP || t->ahead_count > 0);
+         i++) {
+        end_search_first(t);
         rl_callback_read_char();
     }
     event = t->event;
@@ -405,8 +559,7 @@ term_end(struct term *t)
     if (t->reading) {
         t->reading = 0;
         if (t->event != TERM_LINE && t->event != TERM_EOF) {
-            rl_free_line_state();
-            rl_callback_sigcleanup();
+            leave_modes();
             rl_callback_handler_remove();
             rl_replace_line("", 0);
         }

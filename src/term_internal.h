@@ -32,6 +32,8 @@ struct term {
     int has_said;              /* term_say was called for a hint */
     int held_fd;               /* takes what is written while reading */
     int real_out, real_err;    /* descriptors 1 and 2 meanwhile; -1 */
+    int ahead[2];              /* keys that were read already, the next one last */
+    int ahead_count;
     struct buf rest;           /* the last line of it, while it is not complete */
     char *history;             /* path of the history file; NULL: none */
 };

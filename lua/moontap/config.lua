@@ -8,6 +8,11 @@
 ---@field cacert? string file with the only roots to trust
 ---@field state? string directory for what outlives a run
 ---@field sim? { base_url: string, account_id: string, api_token: string } set under --sim
+---@field command? string the command; nil where a script was started without the parser
+---@field script? string the script that it runs
+---@field case? string what captures are for
+---@field dry_run? boolean
+---@field read_only? boolean
 ---@field speed number divides the durations that belong to the API; 1
 ---@field verbose integer 0, 1 or 2
 ---@field quiet boolean

@@ -19,6 +19,7 @@ end
 
 -- Where effects come from whose module was not needed so far.
 local homes = {
+  api = "pcaps",
   file = "moontap.hostlibs", http = "moontap.http", pcaps = "pcaps", process = "moontap.hostlibs",
   random = "moontap.random", randomseed = "moontap.hostlibs", time = "moontap.clock",
 }

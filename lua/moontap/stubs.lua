@@ -153,8 +153,9 @@ function M.signature(entry)
       text = text .. separator .. param.name
     end
   end
-  return ("%s(%s%s)"):format(entry.name:gsub("^Capture:", "cap:"):gsub("^Task:", "task:"),
-    text, ("]"):rep(open))
+  local name = entry.name:gsub("^Capture:", "cap:"):gsub("^Task:", "task:")
+    :gsub("^Schedule:", "schedule:")
+  return ("%s(%s%s)"):format(name, text, ("]"):rep(open))
 end
 
 return M

@@ -160,7 +160,7 @@ local function watch(op)
 end
 
 local function look(way, client, intent, began)
-  local left = began + M.DEADLINE - clock.boot()
+  local left = began + (intent.deadline or M.DEADLINE) - clock.boot()
   local timeout = math.min(intent.timeout or client.timeout, left)
   return way.list(client, nil, { timeout = math.max(0.001, timeout) })
 end
@@ -180,10 +180,11 @@ end
 ---@return table|nil result the capture or the entry
 ---@return string|nil why nothing could be adopted
 ---@return table[]|nil candidates what may be it
+---@return boolean|nil was_answered whether the account's list was seen
 function M.find(op, client, intent)
   local way, speed = WAYS[op], config.speed
   local began, pause = clock.boot(), PAUSE_FIRST / speed
-  local ends = began + M.DEADLINE -- sooner once a list was answered
+  local ends = began + (intent.deadline or M.DEADLINE) -- sooner once a list was answered
   local was_answered, last, undecided = false
   local over <close> = watch(op) -- luacheck: ignore over
   while true do
@@ -191,18 +192,23 @@ function M.find(op, client, intent)
     if list then
       local result, why
       result, why, undecided = way.judge(intent, list, date)
-      if result or why then return result, why, undecided end
-      if not was_answered then ends = math.min(ends, clock.boot() + M.WINDOW / speed) end
+      if result or why then return result, why, undecided, true end
+      if not was_answered then
+        ends = math.min(ends, clock.boot() + (intent.window or M.WINDOW / speed))
+      end
       was_answered, last = true, nil
     else
       last = date
       if not retry.is_passing(last) then
-        return nil, "the list was refused: " .. last.message, {}
+        return nil, "the list was refused: " .. last.message, {}, false
       end
     end
     local left = ends - clock.boot()
     local asked = last and retry.asked_pause(last) or 0
-    if left <= 0 or asked > left then return nil, explain(last, undecided) end
+    if left <= 0 or asked > left then
+      local why, found = explain(last, undecided)
+      return nil, why, found, was_answered
+    end
     sleep(math.max(0.001, math.min(math.max(pause, asked), left)))
     pause = math.min(pause * 1.5, PAUSE_MAX / speed)
   end

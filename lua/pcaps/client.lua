@@ -10,6 +10,7 @@ local native = require "moontap.native.pcaps"
 local retry = require "pcaps.retry"
 local schema = require "moontap.native.schema"
 
+local gate = later "moontap.gate"
 local log = later "moontap.log"
 local store = later "pcaps.store"
 
@@ -122,6 +123,7 @@ local function set_up(state)
   local is_heard = config.verbose > 0
     or package.loaded["moontap.log"] and log.enabled("info") -- its level is set only by loading it
   if is_heard then native.observe(log_exchange) end
+  gate.attach(state.handle)
   return true
 end
 

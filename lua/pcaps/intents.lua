@@ -20,6 +20,12 @@ local IDS_MAX = 1000 -- per account; a list shows 50
 ---@field sent number|nil the boot clock when the attempt under way began; nil while none is
 ---@field params table|nil what was sent; set once the outcome is open
 ---@field timeout number|nil seconds for one look, once the outcome is open
+---@field window number|nil seconds of looking for it, where that is not the usual
+---@field deadline number|nil seconds in which no list may be answered, likewise
+---@field ends number|nil on the boot clock, when its caller wants to know
+---@field options table|nil those of the call
+---@field failure table|nil what it failed with
+---@field row integer|nil its number in the journal, if it stands there
 
 local accounts = {}                                    -- by address and account id
 local by_client = setmetatable({}, { __mode = "k" })
@@ -34,7 +40,17 @@ local function account_of(client)
   return account
 end
 
+local observer -- the journal
+
+--- From now on `hooks` are told of intents that stand in the journal.
+---@param hooks { settled: fun(intent: pcaps.Intent, capture: table), left: fun(intent:
+---  pcaps.Intent, err: table|nil), taken: fun(intent: pcaps.Intent): table<string, true> }
+function M.observe(hooks)
+  observer = hooks
+end
+
 local function leave(intent)
+  if intent.row and not intent.is_settled then observer.left(intent, intent.failure) end
   local previous, following = intent.previous, intent.next
   if previous then previous.next = following else intent.account.first = following end
   if following then following.previous = previous end
@@ -55,20 +71,25 @@ function M.begin(client)
   return intent
 end
 
---- Notes that `intent` opened the capture `id`.
+--- Notes that `intent` opened `capture`.
 ---@param intent pcaps.Intent
----@param id string
-function M.settle(intent, id)
+---@param capture table
+function M.settle(intent, capture)
   local account = intent.account
-  account.ids[account.next] = id
+  if intent.row then
+    observer.settled(intent, capture)
+    intent.is_settled = true -- if that raised, for lack of memory say, it is found out about
+  end
+  account.ids[account.next] = capture.id
   account.next = account.next % IDS_MAX + 1
 end
 
---- The ids that intents of the account of `intent` were answered with, as a set.
+--- The ids that intents of the account of `intent` were answered with, as a set: of this process,
+--- and of all others that the journal knows.
 ---@param intent pcaps.Intent
 ---@return table<string, true>
 function M.taken(intent)
-  local set = {}
+  local set = observer and observer.taken(intent) or {}
   for _, id in ipairs(intent.account.ids) do set[id] = true end
   return set
 end

@@ -7,6 +7,7 @@ local host = require "moontap.native.host"
 local M = {}
 
 local captures = {} -- in the order in which they were opened
+local detached = setmetatable({}, { __mode = "k" })
 
 local function is_running(cap)
   return getmetatable(cap) and not cap:done() and not cap.stop_requested
@@ -33,10 +34,27 @@ end
 -- Runs when the state closes, however the run ended.
 M.guard = setmetatable({}, { __gc = tell })
 
+--- Forgets a capture that need not be told of any more.
+---@param cap table
+function M.forget(cap)
+  for i, other in ipairs(captures) do
+    if other == cap then return table.remove(captures, i) end
+  end
+end
+
 --- Remembers a full capture that was opened here.
 ---@param cap table
-function M.note(cap)
+---@param is_detached? boolean it is meant to outlive the run
+function M.note(cap, is_detached)
   captures[#captures + 1] = cap
+  detached[cap] = is_detached
+end
+
+--- Is it meant to outlive the run?
+---@param cap table
+---@return boolean
+function M.is_detached(cap)
+  return detached[cap] or false
 end
 
 return M

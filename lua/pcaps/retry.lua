@@ -64,8 +64,10 @@ local function is_clear_refusal(err)
     and status ~= 303 and status ~= 408 and status ~= 499
 end
 
--- Is it open whether the server did it?
-local function is_ambiguous(err)
+--- Is it open whether the server did what it was asked?
+---@param err table an error of an attempt
+---@return boolean
+function M.is_open(err)
   return err.sent ~= "no" and not is_clear_refusal(err)
 end
 
@@ -121,7 +123,7 @@ end
 local function bounded(client, options, left, asked_at)
   local timeout = seconds(options and options.timeout) or client.timeout
   return { timeout = math.max(0.001, math.min(timeout, left)), asked_at = asked_at,
-           allow_ipv6 = true }
+           allow_ipv6 = true, force = options and options.force }
 end
 
 local function list_ids(found)
@@ -137,6 +139,7 @@ local function settle(call, err)
   intent.timeout = seconds(call.options and call.options.timeout)
   local result, why, found = adopt.find(op, call.client, intent)
   if result then
+    intent.is_adopted = true
     log.info("%s; it was done, and found in the list: %s", err.message, tostring(result.id))
     return result
   end
@@ -157,7 +160,7 @@ local function give_up(call, err)
   err.retryable = is_retryable(op, err, call.subject)
   if op == "create" and err.kind == "api" and is_refused_for_now(op, err, call.subject) then
     err.kind = "quota" -- the account's slot did not get free in time
-  elseif POSTS[op] and is_ambiguous(err) then
+  elseif POSTS[op] and M.is_open(err) then
     err.retryable = false
     return settle(call, err)
   end
@@ -184,7 +187,7 @@ local function repeat_attempt(call, err, wait, ends, asked_at)
   call.attempts = call.attempts + 1
   local result, body
   result, err, body = call.attempt(call.client, call.subject,
-    bounded(call.client, call.options, ends - clock.boot(), asked_at), call.path)
+    bounded(call.client, call.options, ends - clock.boot(), asked_at), call.path, call.intent)
   call.body = body or call.body
   return result, err
 end
@@ -195,14 +198,13 @@ local function try_again(call, err)
   local elapsed = err.elapsed or 0
   local asked_at = clock.now() - elapsed
   local max = options and options.max_retries or client.max_retries
-  local ends = clock.boot() - elapsed + (seconds(options and options.deadline)
-    or math.max(client.deadline, seconds(options and options.timeout) or 0))
+  local ends = call.intent.ends or clock.boot() - elapsed + M.deadline_of(client, options)
   local was_ambiguous = false
   call.subject = freeze(op, call.subject, call.body, asked_at)
   while true do
     if op == "ownership.delete" and err.status == 404 and was_ambiguous then return true end
     if call.attempts > max or not is_retryable(op, err, call.subject) then break end
-    was_ambiguous = was_ambiguous or is_ambiguous(err)
+    was_ambiguous = was_ambiguous or M.is_open(err)
     local wait = pause(op, err, call.attempts)
     if clock.boot() + wait >= ends then break end
     local result
@@ -212,29 +214,46 @@ local function try_again(call, err)
   return give_up(call, err)
 end
 
---- Defines effect "pcaps.OP". `attempt` sends one request and waits for its answer.
+--- How many seconds a call with these options may take.
+---@param client table
+---@param options? table
+---@return number
+function M.deadline_of(client, options)
+  return seconds(options and options.deadline)
+    or math.max(client.deadline, seconds(options and options.timeout) or 0)
+end
+
+--- Defines effect "pcaps.OP", and "api.OP" for one attempt of it, which is what the gate is around.
+--- `attempt` sends one request and waits for its answer.
 ---@param op string
 ---@param attempt fun(client: userdata, subject: any, options?: table, path?: string): any, table?,
 ---  string? the result; or nil, an error and, where there are parameters, the body that was sent
 ---@return function caller
 function M.define(op, attempt)
+  attempt = effects.define("api." .. op, attempt)
   return effects.define("pcaps." .. op, function(client, subject, options, path)
     local intent <close> = op == "create" and intents.begin(client) or nil
+    if intent then
+      intent.options, intent.ends = options, intent.sent + M.deadline_of(client, options)
+    end
     local first = options
     if options and options.deadline then
       first = bounded(client, options, seconds(options.deadline))
-      first.allow_ipv6 = options.allow_ipv6
+      first.allow_ipv6, first.force = options.allow_ipv6, options.force
     end
-    local result, err, body = attempt(client, subject, first, path)
+    local result, err, body = attempt(client, subject, first, path, intent)
     if result == nil then
       result, err = try_again({ op = op, attempt = attempt, client = client, subject = subject,
         options = options, path = path, body = body, attempts = 1,
         intent = intent or { sent = clock.boot() - (err.elapsed or 0) } }, err)
-      if result == nil then return nil, err end
+      if result == nil then
+        if intent then intent.failure = err end
+        return nil, err
+      end
     end
     if intent then
-      intents.settle(intent, result.id)
-      if result.type == "full" then opened.note(result) end
+      intents.settle(intent, result)
+      if result.type == "full" then opened.note(result, options and options.detach) end
     end
     return result
   end)

@@ -9,6 +9,7 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <time.h>
 
 int luaopen_moontap_native_clock(lua_State *L);
 
@@ -29,6 +30,18 @@ static int
 clock_boot(lua_State *L)
 {
     lua_pushnumber(L, (lua_Number)loop_boot_ms(task_loop(L)) / 1e3);
+    return 1;
+}
+
+/* cpu() -> seconds of the processor that this program has used, a float; real
+ * ones also in virtual time */
+static int
+clock_cpu(lua_State *L)
+{
+    struct timespec used = {0, 0};
+
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    lua_pushnumber(L, (lua_Number)used.tv_sec + (lua_Number)used.tv_nsec / 1e9);
     return 1;
 }
 
@@ -110,8 +123,13 @@ clock_format_duration(lua_State *L)
 }
 
 static const luaL_Reg funcs[] = {
-    {"boot", clock_boot}, {"format", clock_format}, {"format_duration", clock_format_duration},
-    {"now", clock_now},   {"parse", clock_parse},   {"parse_duration", clock_parse_duration},
+    {"boot", clock_boot},
+    {"cpu", clock_cpu},
+    {"format", clock_format},
+    {"format_duration", clock_format_duration},
+    {"now", clock_now},
+    {"parse", clock_parse},
+    {"parse_duration", clock_parse_duration},
     {NULL, NULL},
 };
 

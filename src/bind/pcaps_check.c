@@ -10,7 +10,11 @@
 #include <lauxlib.h>
 #include <string.h>
 
-static const char *const OPTIONS[] = {"timeout", "max_retries", "deadline", "allow_ipv6"};
+static const char *const OPTIONS[] = {"timeout",  "max_retries", "deadline", "allow_ipv6", "case",
+                                      "why",      "priority",    "share",    "detach",     "force"};
+
+#define PRIORITY_MAX 100
+#define NOTE_MAX 1000 /* bytes of a case or reason */
 
 /* [-1, +0, v] Raises the text at the top as an argument error of OP at LEVEL. */
 static int
@@ -45,6 +49,28 @@ read_duration(lua_State *L)
     return ms;
 }
 
+/* What is wrong with the option KEY that the gate reads (lua/moontap/gate), whose
+ * value is at -1; NULL when nothing is. */
+static const char *
+check_gate_option(lua_State *L, const char *key)
+{
+    if (strcmp(key, "case") == 0 || strcmp(key, "why") == 0) {
+        return lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) <= NOTE_MAX
+                   ? NULL
+                   : "expected a string of at most 1000 bytes";
+    }
+    if (strcmp(key, "priority") == 0) {
+        return lua_isinteger(L, -1) && lua_tointeger(L, -1) >= -PRIORITY_MAX
+                       && lua_tointeger(L, -1) <= PRIORITY_MAX
+                   ? NULL
+                   : "expected an integer -100..100";
+    }
+    if (strcmp(key, "share") == 0 || strcmp(key, "detach") == 0 || strcmp(key, "force") == 0) {
+        return lua_isboolean(L, -1) ? NULL : "expected true or false";
+    }
+    return "unknown option";
+}
+
 /* Reads the option whose key is at -2 and whose value at -1; returns what is
  * wrong with it, or NULL. */
 static const char *
@@ -77,7 +103,7 @@ read_option(lua_State *L, struct pcaps_options *options)
         options->asked_us = (int64_t)(lua_tonumber(L, -1) * 1e6);
         return lua_isnumber(L, -1) ? NULL : "expected seconds since 1970";
     }
-    return "unknown option";
+    return check_gate_option(L, key);
 }
 
 void

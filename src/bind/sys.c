@@ -416,10 +416,12 @@ int
 luaopen_moontap_native_sys(lua_State *L)
 {
     make_metatables(L);
+    sys_open_machine(L);
     lua_newtable(L);
     lua_getglobal(L, "table");
     luaL_setfuncs(L, funcs, 1);
     luaL_setfuncs(L, sys_file_funcs, 0);
+    luaL_setfuncs(L, sys_machine_funcs, 0);
     sys_open_input(L);
     return 1;
 }

@@ -14,6 +14,12 @@ int luaopen_moontap_native_sys(lua_State *L);
 /* The functions on files. */
 extern const luaL_Reg sys_file_funcs[];
 
+/* The functions on the machine and the process in it. */
+extern const luaL_Reg sys_machine_funcs[];
+
+/* [-0, +0, m] Makes the metatable of redirections. */
+void sys_open_machine(lua_State *L);
+
 /* [-0, +0, m] Sets the functions on standard input in the table on top. */
 void sys_open_input(lua_State *L);
 

@@ -23,13 +23,13 @@ struct input {
     struct loop *loop;
     struct loop_watch *watch; /* NULL: nobody waits */
     struct tasks *tasks;
-    struct task_ref ref;      /* of whoever waits */
-    char *data;               /* read, not given out yet; heap */
-    size_t len, cap;          /* bytes in it, and allocated */
-    size_t from;              /* the next line begins there */
-    size_t seen;              /* no line ends before it */
-    int is_over;              /* the end of the input was read */
-    int skips;                /* the rest of a line that was too long */
+    struct task_ref ref; /* of whoever waits */
+    char *data;          /* read, not given out yet; heap */
+    size_t len, cap;     /* bytes in it, and allocated */
+    size_t from;         /* the next line begins there */
+    size_t seen;         /* no line ends before it */
+    int is_over;         /* the end of the input was read */
+    int skips;           /* the rest of a line that was too long */
 };
 
 static void
@@ -72,8 +72,8 @@ static enum fault_code
 start_waiting(struct input *in, struct fault *fault)
 {
     int flags = fcntl(STDIN_FILENO, F_GETFL);
-    enum fault_code code = loop_watch_new(in->loop, STDIN_FILENO, LOOP_READ, on_input, in,
-                                          &in->watch, fault);
+    enum fault_code code =
+        loop_watch_new(in->loop, STDIN_FILENO, LOOP_READ, on_input, in, &in->watch, fault);
 
     if (flags >= 0) {
         (void)fcntl(STDIN_FILENO, F_SETFL, flags); /* best effort: it was so before */
@@ -139,8 +139,8 @@ read_more(struct input *in)
 static const char *
 find_end(struct input *in)
 {
-    const char *end = in->seen < in->len
-                          ? memchr(in->data + in->seen, '\n', in->len - in->seen) : NULL;
+    const char *end =
+        in->seen < in->len ? memchr(in->data + in->seen, '\n', in->len - in->seen) : NULL;
 
     if (end == NULL && in->is_over && in->from < in->len) {
         end = in->data + in->len;

@@ -217,8 +217,8 @@ missing_member(lua_State *L)
 void
 host_open_moontap(lua_State *L)
 {
-    static const char *const internal[] = {"cancel_at", "foreground", "join_all", "join_any",
-                                           "new_error", "spawn_detached"};
+    static const char *const internal[] = {"cancel_at", "foreground", "join_all",
+                                           "join_any",  "new_error",  "spawn_detached"};
 
     (void)luaopen_task(L);
     for (size_t i = 0; i < sizeof internal / sizeof *internal; i++) {

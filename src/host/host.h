@@ -26,6 +26,14 @@ enum host_exit {
     HOST_EXIT_SKIPPED = 8 /* 7 is a command's word for an empty capture */
 };
 
+/* The passing of a test point at which the process kills itself. */
+struct point {
+    int is_decided;   /* the environment was looked at */
+    const char *name; /* of N bytes; NULL: none */
+    size_t n;
+    long left; /* passings until then */
+};
+
 struct host {
     lua_State *L;
     struct heap heap;   /* of L */
@@ -43,6 +51,7 @@ struct host {
     int is_script;      /* the root is a script: its results mean nothing */
     int cancelled;      /* the root was cancelled by a signal */
     int interrupts_told; /* Ctrl-Cs that the function of host_on_interrupt knows of */
+    struct point point;  /* where the process is to end, for tests */
 };
 
 /* Opens HOST (memory given by the caller). FAULT_NOMEM, FAULT_IO. */
@@ -84,6 +93,12 @@ enum fault_code host_catch_signals(struct host *host, struct fault *fault);
  * of its own, instead of stopping the run; nil takes it back. */
 void host_on_interrupt(lua_State *L);
 
+/* [-1, +0, m] The function on top of the stack (or nil) is called with the exit status
+ * when the run is over; it may wait. */
+void host_on_exit(lua_State *L);
+/* [-0, +0, -] Calls it, once; by host_run. */
+void host_run_exit(struct host *host, int status);
+
 /* Signals no longer reach the state, which is about to be closed. */
 void host_release_signals(void);
 
@@ -118,6 +133,9 @@ void host_push_env(lua_State *L);
 
 /* [-0, +0, m] Gives the chunk on top of the stack these globals. */
 void host_set_env(lua_State *L);
+
+/* point.c: point(name) of moontap.native.host */
+int host_point(lua_State *L);
 
 /* effect.c: [-0, +0, m] Opens the table of effects. */
 void effect_open(lua_State *L);

@@ -157,7 +157,7 @@ list_tasks(lua_State *L)
 }
 
 /* on_interrupt(fn | nil): Ctrl-C calls fn in a task of its own, instead of
- * stopping the run. */
+ * stopping the run, and no longer meets the task that asked for this. */
 static int
 on_interrupt(lua_State *L)
 {
@@ -169,6 +169,18 @@ on_interrupt(lua_State *L)
     return 0;
 }
 
+/* on_exit(fn | nil): fn(status) is called when the run is over, and may wait. */
+static int
+on_exit_call(lua_State *L)
+{
+    lua_settop(L, 1);
+    if (!lua_isnil(L, 1)) {
+        luaL_checktype(L, 1, LUA_TFUNCTION);
+    }
+    host_on_exit(L);
+    return 0;
+}
+
 static const luaL_Reg funcs[] = {
     {"alloc_failed", alloc_failed},
     {"exit", exit_program},
@@ -177,8 +189,10 @@ static const luaL_Reg funcs[] = {
     {"is_virtual", is_virtual},
     {"load_code", load_code},
     {"load_script", load_script},
+    {"on_exit", on_exit_call},
     {"on_interrupt", on_interrupt},
     {"outcome", outcome},
+    {"point", host_point},
     {"set_alarm", set_alarm},
     {"set_memory_max", set_memory_max},
     {"set_virtual", set_virtual},

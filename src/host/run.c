@@ -148,6 +148,9 @@ void
 host_on_interrupt(lua_State *L)
 {
     is_interactive = !lua_isnil(L, -1);
+    if (is_interactive) {
+        task_shield_running(L);
+    }
     lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key);
 }
 
@@ -157,6 +160,7 @@ spawn_interrupt(lua_State *L)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &interrupt_key) == LUA_TFUNCTION) {
         task_spawn(L, 0, 1);
+        task_shield(L, -1);
     }
     return 0;
 }
@@ -435,5 +439,6 @@ host_run(struct host *host, int nargs)
     }
     host->exit_status = status;
     host->is_over = 1;
+    host_run_exit(host, status);
     return status;
 }

@@ -23,6 +23,7 @@ static const char beside_key = 0; /* registry: path template beside the script *
 
 int luaopen_moontap_native_child(lua_State *L);
 int luaopen_moontap_native_clock(lua_State *L);
+int luaopen_moontap_native_cron(lua_State *L);
 int luaopen_moontap_native_json(lua_State *L);
 int luaopen_moontap_native_schema(lua_State *L);
 int luaopen_moontap_native_sys(lua_State *L);
@@ -32,6 +33,7 @@ static const luaL_Reg builtin[] = {
     {"cjson", luaopen_cjson},
     {NATIVE_PREFIX "child", luaopen_moontap_native_child},
     {NATIVE_PREFIX "clock", luaopen_moontap_native_clock},
+    {NATIVE_PREFIX "cron", luaopen_moontap_native_cron},
     {NATIVE_PREFIX "effects", luaopen_effects},
     {NATIVE_PREFIX "host", luaopen_host},
     {NATIVE_PREFIX "json", luaopen_moontap_native_json},
@@ -46,10 +48,7 @@ static const struct {
     const char *name;
     const char *file;
 } rooms[] = {
-    {"http", "http"},
-    {"pcaps", "http"},
-    {"server", "server"},
-    {"term", "term"},
+    {"db", "db"}, {"http", "http"}, {"pcaps", "http"}, {"server", "server"}, {"term", "term"},
 };
 
 /* Embedded ------------------------------------------------------------------ */

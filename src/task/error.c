@@ -180,6 +180,59 @@ task_note_trace(lua_State *L, int idx, lua_State *from, const char *label)
     set_cause(L, idx);
 }
 
+/* [-0, +1, m] Pushes the lines of the traceback from the innermost call of the
+ * function at IDX on outwards; "" when it is not there. */
+static void
+push_outer_frames(lua_State *L, int idx)
+{
+    static const char head[] = "stack traceback:";
+    lua_Debug ar;
+    int is_it = 0;
+
+    for (int level = 1; !is_it && lua_getstack(L, level, &ar); level++) {
+        (void)lua_getinfo(L, "f", &ar);
+        is_it = lua_rawequal(L, -1, idx);
+        lua_pop(L, 1);
+        if (is_it) {
+            luaL_traceback(L, L, NULL, level);
+        }
+    }
+    lua_pushstring(L, is_it ? lua_tostring(L, -1) + (sizeof head - 1) : "");
+    if (is_it) {
+        lua_remove(L, -2);
+    }
+}
+
+int
+task_keep_inner_trace(lua_State *L)
+{
+    size_t len, outer_len;
+    const char *text, *outer;
+
+    lua_settop(L, 1);
+    push_cause(L, 1);
+    if (lua_isnil(L, 2)) {
+        lua_pushliteral(L, "");
+        lua_replace(L, 2);
+    } else {
+        lua_pushliteral(L, "\n");
+        lua_concat(L, 2);
+    }
+    luaL_traceback(L, L, NULL, 1);
+    text = lua_tolstring(L, 3, &len);
+    push_outer_frames(L, lua_upvalueindex(1));
+    outer = lua_tolstring(L, 4, &outer_len);
+    if (outer_len <= len && memcmp(text + len - outer_len, outer, outer_len) == 0) {
+        len -= outer_len;
+    }
+    lua_pushvalue(L, 2);
+    lua_pushlstring(L, text, len);
+    lua_concat(L, 2);
+    set_cause(L, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
 void
 task_move_trace(lua_State *L, int was_idx, int now_idx)
 {

@@ -76,6 +76,7 @@ struct task {
     unsigned char gave_in;     /* … the error of its cancellation */
     unsigned char broken;      /* the last wait was ended from outside */
     unsigned char kill;        /* close the coroutine when it comes up */
+    unsigned char shielded;    /* interrupts of the foreground pass it by */
 };
 
 struct tasks {

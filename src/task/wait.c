@@ -25,6 +25,7 @@ struct culprit {
 static const struct culprit culprits[] = {
     {"table", "sort", "inside a table.sort comparator"},
     {"string", "gsub", "inside a string.gsub callback"},
+    {"moontap.native.db", "transaction", "inside a database transaction"},
     {NULL, "require", "at the top of a file that is being required"},
     {NULL, "tostring", "inside a __tostring metamethod"},
     {NULL, "print", "inside a __tostring metamethod"},
@@ -326,12 +327,18 @@ task_sleep(lua_State *L)
 
 /* Interrupts ------------------------------------------------------------------ */
 
-/* Is the interrupt meant for TASK? One for the foreground reaches everybody when
- * it is asked for again and again: somebody does not let go. */
+/* Is the interrupt meant for TASK? One for the foreground reaches everybody who
+ * is not shielded when it is asked for again and again: somebody does not let go. */
 static int
 is_meant(const struct tasks *tasks, const struct task *task)
 {
-    if (tasks->interrupted || tasks->foreground_interrupts >= FOREGROUND_PATIENCE) {
+    if (tasks->interrupted) {
+        return 1;
+    }
+    if (task->shielded) {
+        return 0;
+    }
+    if (tasks->foreground_interrupts >= FOREGROUND_PATIENCE) {
         return 1;
     }
     while (task != NULL && task != tasks->foreground) {
@@ -382,6 +389,22 @@ task_set_foreground(struct tasks *tasks, struct task *task)
     tasks->foreground_interrupts = 0;
     if (!tasks->interrupted) {
         tasks->interrupts = 0;
+    }
+}
+
+void
+task_shield(lua_State *L, int arg)
+{
+    task_check(L, arg)->shielded = 1;
+}
+
+void
+task_shield_running(lua_State *L)
+{
+    struct task *task = task_scheduler(L)->current;
+
+    if (task != NULL) {
+        task->shielded = 1;
     }
 }
 

@@ -73,12 +73,15 @@ local function column(rounds, name, scale)
 end
 
 -- What one more of something costs: two runs of different length, so that starting cancels out.
-local function difference(short, long, count)
-  return map(long, function(round, i) return (round.cpu - short[i].cpu) / count end)
+local function difference(short, long, count, name)
+  name = name or "cpu"
+  return map(long, function(round, i) return (round[name] - short[i][name]) / count end)
 end
 
-local function env_of(base_url, more)
+-- Without the gate, unless it is asked for.
+local function env_of(base_url, more, gate)
   local words = {
+    "MOONTAP_GATE=" .. (gate or "off"),
     "CLOUDFLARE_BASE_URL=" .. base_url,
     "CLOUDFLARE_ACCOUNT_ID=f037e56e89293a057740de681ac9abbe",
     "CLOUDFLARE_API_TOKEN=0123456789abcdef0123456789abcdef01234567",
@@ -230,13 +233,49 @@ row("creates", "a create after the other, CPU", function()
   end)
 end)
 
--- The official client. Its package is installed by tools/npm.
-local function sdk(base, count)
-  local packages = here .. "/../../build/npm"
-  local file = io.open(packages .. "/installed.json")
-  if not file then error("the official client is missing; tools/npm installs it", 0) end
+-- Every create is written down and synced before it is sent, and so is its outcome. The limit of one
+-- a minute is divided away.
+row("gate", "what quota and journal add to a create, wall", function()
+  local short, long = 50, quick and 250 or 550
+  return with_server({}, function(port)
+    local base = url("http", port)
+    local function creates(gate, count)
+      return with(env_of(base, {}, gate), program, "run", "--speed", "1e9",
+        script "creates", tostring(count))
+    end
+    local got = measure(quick and 3 or 11, 1, { creates("off", short), creates("off", long),
+      creates("on", short), creates("on", long) })
+    local without = difference(got[1], got[2], long - short, "wall")
+    local gated = difference(got[3], got[4], long - short, "wall")
+    return { unit = "ms", limit = 0.5,
+             ours = map(gated, function(cost, i) return (cost - without[i]) / 1e3 end) }
+  end)
+end)
+
+row("gate-first", "start to first create with quota and journal, CPU", function()
+  return with_server({}, function(port)
+    local base = url("http", port)
+    local got = measure(quick and 7 or 21, 4, {
+      with(env_of(base, {}, "on"), program, "run", "--speed", "1e9", script "first"),
+      curl_words(pcaps_url(base), {}),
+    })
+    return { unit = "ms", target = math.huge, peer = "curl", ours = column(got[1], "cpu", 1e3),
+             theirs = column(got[2], "cpu", 1e3) }
+  end)
+end)
+
+-- The packages that tools/npm installs.
+local function packages()
+  local dir = here .. "/../../build/npm"
+  local file = io.open(dir .. "/installed.json")
+  if not file then error("the npm packages are missing; tools/npm installs them", 0) end
   file:close()
-  return { "node", here .. "/sdk.cjs", packages, base, tostring(count) }
+  return dir
+end
+
+-- The official client.
+local function sdk(base, count)
+  return { "node", here .. "/sdk.cjs", packages(), base, tostring(count) }
 end
 
 row("creates-sdk", "a create after the other, the SDK's", function()
@@ -401,6 +440,66 @@ row("child-start", "start of a playbook's process to its first line", function()
   return { unit = "ms", target = 1.5, peer = "lua5.4", ours = ours, theirs = theirs }
 end)
 
+-- The prompt -----------------------------------------------------------------------------------
+
+local function keys(env, ...)
+  return map(lines_of(shell(with(with({ "env" }, table.unpack(env)), bin .. "/keys", ...))),
+    function(line) return tonumber(line) / 1e3 end)
+end
+
+row("repl-start", "start to prompt", function()
+  local ours, theirs = {}, {}
+  local env = env_of "http://127.0.0.1:9"
+  for i = 1, quick and 7 or 21 do
+    ours[i] = keys(env, "start", "1", "> ", program, "repl")[1]
+    theirs[i] = keys({}, "start", "1", "> ", "lua5.4", "-i")[1]
+  end
+  return { unit = "ms", target = 2, peer = "lua5.4 -i", ours = ours, theirs = theirs }
+end)
+
+-- A thousand tasks sleep, a hundred requests a second go to the simulator in the same process.
+row("key-echo", "key to echo under load, p99", function()
+  local rounds = {}
+  for i = 1, quick and 1 or 5 do
+    local times = keys(env_of "http://127.0.0.1:9", "echo", quick and "200" or "400", "> ",
+      here .. "/load.repl", program, "repl", "--sim", "--knob", "rate_limit=0")
+    table.sort(times)
+    rounds[i] = times[math.ceil(#times * 0.99)]
+  end
+  return { unit = "ms", limit = 16, ours = rounds }
+end)
+
+-- Schedules ------------------------------------------------------------------------------------
+
+local function schedule_words(expression, zone, count)
+  return { program, "run", script "cron", expression, zone, tostring(count) }
+end
+
+row("cron-year", "a year of * * * * *, each next, CPU", function()
+  local got = measure(quick and 3 or 9, 1, {
+    schedule_words("* * * * *", "Europe/Berlin", 1),
+    schedule_words("* * * * *", "Europe/Berlin", 525601),
+  })
+  return { unit = "ms", limit = 500, ours = difference(got[1], got[2], 1e3) }
+end)
+
+row("cron-next", "the next of 30 2 * * mon-fri, CPU", function()
+  local expression, zone = "30 2 * * mon-fri", "Europe/Berlin"
+  local short, long, few, more = 1000, 201000, 100, quick and 2100 or 5100
+  local function croner(count)
+    return { "node", here .. "/cron.cjs", packages(), expression, zone, tostring(count) }
+  end
+  local got = measure(quick and 3 or 9, 1, {
+    schedule_words(expression, zone, short), schedule_words(expression, zone, long),
+    croner(few), croner(more),
+  })
+  return {
+    unit = "us", target = 1 / 10, peer = "croner",
+    ours = difference(got[1], got[2], long - short),
+    theirs = difference(got[3], got[4], more - few),
+  }
+end)
+
 -- Report ----------------------------------------------------------------------------------------
 
 local function judge(result)
@@ -462,7 +561,7 @@ for _, r in ipairs(rows) do
       if not json then
         print(form:format(r.name, r.what, result.unit, with_spread(ours, result.unit),
           result.peer or "-", with_spread(theirs, result.unit),
-          ratio and ("%.2f"):format(ratio) or "-",
+          ratio and (ratio < 0.01 and "%.4f" or "%.2f"):format(ratio) or "-",
           result.target and ("<= %.2fx"):format(result.target) or "<= " .. result.limit,
           ok and "ok" or "miss"))
         io.stdout:flush()

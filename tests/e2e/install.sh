@@ -7,6 +7,7 @@ trap 'rm -rf "$dir"' EXIT
 
 cmake --install "$MOONTAP_BUILD" --prefix "$dir/prefix" >"$dir/install.log"
 for file in bin/moontap lib/moontap/http.so lib/moontap/server.so \
+    lib/moontap/term.so lib/moontap/db.so \
     share/moontap/scripts/first-capture.lua share/doc/moontap/LICENSE; do
     [ -e "$dir/prefix/$file" ] || { echo "not installed: $file"; exit 1; }
 done
@@ -28,11 +29,13 @@ run run --sim "$dir/elsewhere/share/moontap/scripts/first-capture.lua"
 cat >maps.lua <<'LUA'
 require "moontap.native.http"
 require "moontap.native.server"
+require "moontap.native.db"
 io.write(io.open("/proc/self/maps"):read("a"))
 LUA
 run run maps.lua >maps
 grep -q "elsewhere/lib/moontap/http.so" maps
 grep -q "elsewhere/lib/moontap/server.so" maps
+grep -q "elsewhere/lib/moontap/db.so" maps
 if grep -F -e "$MOONTAP_BUILD" -e "$MOONTAP_SOURCE/" maps; then
     echo "the installed program maps files of the build tree"
     exit 1

@@ -89,6 +89,7 @@ describe("the commands about captures", function()
 
   before_each(function()
     process, environment = start("--bucket", "bk", "--speed", "10")
+    environment.XDG_STATE_HOME = dir .. "/state" -- of all commands of a test
   end)
 
   after_each(function() process.stop() end)
@@ -167,13 +168,13 @@ describe("the commands about captures", function()
     assert.equal(2, (run("download", simple, "-o", "")))
   end)
 
-  it("name the full capture that goes on when its script fails", function()
+  it("stop the full capture of a script that fails", function()
     local status, out, err = run("run", "--speed", "10", "-e", FILL .. " error 'broken'")
     assert.equal(1, status)
     local full = out:match "\t(%x+)"
-    assert.matches("moontap: capture " .. full .. " (full, ams01", err, 1, true)
-    assert.matches("goes on; to stop it: moontap stop " .. full, err, 1, true)
-    assert.is_nil(select(3, run("run", "-e", "error 'nothing open'")):find("goes on", 1, true))
+    assert.matches("stopped capture " .. full .. ", because this run", err, 1, true)
+    assert.is_string(json.decode((select(2, run("get", full, "--json")))).stop_requested)
+    assert.is_nil(select(3, run("run", "-e", "error 'nothing open'")):find("stopped", 1, true))
   end)
 
   it("stop a full capture", function()
@@ -184,14 +185,14 @@ describe("the commands about captures", function()
     assert.equal("", select(2, run("stop", "-q", full)))
     out = select(2, run("get", full, "--json"))
     assert.is_string(json.decode(out).stop_requested)
-    local refused, _, err = run("stop", simple)
+    local refused, _, err = run("stop", simple, "--force")
     assert.equal(1, refused)
     assert.matches("^moontap: stop %x+ refused: 400 [^\n]+\n$", err)
   end)
 
   it("fail in one line when there is no such capture", function()
     for _, name in ipairs { "get", "stop", "download" } do
-      local status, out, err = run(name, ("0"):rep(32))
+      local status, out, err = run(name, ("0"):rep(32), name == "stop" and "--force" or nil)
       assert.equal(1, status)
       assert.equal("", out)
       assert.matches("^moontap: " .. name .. " %x+ refused: 404 [^\n]+ %(cf%-ray %S+%)\n$", err)

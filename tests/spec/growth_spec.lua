@@ -17,7 +17,7 @@ local function start_simulator(...)
     { cwd = dir, limit = 600 })
   finally(function() process.stop() end)
   command.poll(function() return command.read_file(dir .. "/port") end)
-  local env = {}
+  local env = { MOONTAP_GATE = "off" }
   for name, value in process.stdout():gmatch "([%u_]+)=([^\n]+)" do env[name] = value end
   return env
 end

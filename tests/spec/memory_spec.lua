@@ -11,6 +11,7 @@ local simulator = require "moontap.sim"
 local SWEEP_MAX <const> = 20000
 
 local dir, sim
+local kept -- a database that stays open over its sweep
 
 setup(function()
   dir = require("moontap.native.sys").tempdir("moontap-memory-")
@@ -21,6 +22,7 @@ setup(function()
 end)
 
 teardown(function()
+  if kept then kept:close() end
   sim:close()
   config.sim, config.state = nil, nil
   os.execute("rm -rf " .. dir)
@@ -78,6 +80,15 @@ local unknown_id = ("0"):rep(32)
 local simple = { type = "simple", time_limit = 1, packet_limit = 1, filter_v1 = { protocol = 17 } }
 local bucket = { destination_conf = "s3://memory/dir?region=us-east-1" }
 
+local function database()
+  if not kept then
+    local opened = assert(native.db.open(dir .. "/kept.db"))
+    assert(opened:exec "CREATE TABLE t(i INTEGER PRIMARY KEY, v)")
+    kept = opened
+  end
+  return kept
+end
+
 -- One operation for each function of each native module. A function of native pcaps is used
 -- through the client that owns it.
 local operations = {
@@ -90,11 +101,47 @@ local operations = {
   },
   clock = {
     boot = function() native.clock.boot() end,
+    cpu = function() native.clock.cpu() end,
     format = function() native.clock.format(1e9) end,
     format_duration = function() native.clock.format_duration(90) end,
     now = function() native.clock.now() end,
     parse = function() native.clock.parse("2026-11-22T10:00:00Z") end,
     parse_duration = function() native.clock.parse_duration("5m") end,
+  },
+  cron = {
+    parse = function()
+      local s = native.cron.parse("TZ=Asia/Tokyo */7 1~5 L * mon", nil, "cron", nil, 7, 0)
+      s:next(0)
+      s:next(0, 5)
+      s:prev(0)
+      s:describe()
+      s:warnings()
+      s:resolved()
+      s:zone()
+      s:nominals(0)
+      assert(tostring(s) ~= "")
+      return native.cron.parse("H * * * *") -- refused
+    end,
+  },
+  db = {
+    digest = function() return native.db.digest("x") end,
+    file_digest = function() return native.db.file_digest("scripts/first-capture.lua") end,
+    open = function()
+      local opened, err = native.db.open(dir .. "/open.db")
+      if not opened then return nil, err end
+      local ok, result = pcall(function() return opened:row("SELECT ? AS v", "text") end)
+      opened:close()
+      if not ok then error(result, 0) end
+    end,
+    transaction = function()
+      local h = database()
+      return native.db.transaction(h, true, function()
+        h:run("INSERT OR REPLACE INTO t VALUES(?, ?)", 1, "text")
+        h:exec("UPDATE t SET v = 'other' WHERE i = 1")
+        assert(h:rows("SELECT * FROM t")[1].v == "other")
+        return h:row("SELECT count(*) AS n FROM t").n
+      end)
+    end,
   },
   effects = {
     caller = function() native.effects.caller("sleep") end,
@@ -105,6 +152,8 @@ local operations = {
       native.host.load_script("scripts/first-capture.lua", { [0] = "x" })
     end,
     outcome = function() native.host.outcome() end,
+    on_exit = function() native.host.on_exit(nil) end,
+    point = function() native.host.point("memory") end,
     exit_status = function() native.host.exit_status("timeout") end,
     on_interrupt = function() native.host.on_interrupt(nil) end,
     tasks = function() native.host.tasks() end,
@@ -157,7 +206,10 @@ local operations = {
     end,
   },
   sys = {
+    boot_id = function() native.sys.boot_id() end,
+    free_space = function() return native.sys.free_space(dir) end,
     getpid = function() native.sys.getpid() end,
+    host_name = function() native.sys.host_name() end,
     isatty = function() native.sys.isatty(0) end,
     list = function() native.sys.list(dir) end,
     lock = function()
@@ -167,6 +219,14 @@ local operations = {
     mkdir_p = function() return native.sys.mkdir_p(dir .. "/a/b") end,
     random_bytes = function() native.sys.random_bytes(8) end,
     read_file = function() return native.sys.read_file("scripts/first-capture.lua") end,
+    read_line = function()
+      if not native.sys.isatty(0) then return native.sys.read_line() end -- nobody types
+    end,
+    redirect = function()
+      local redirection, err = native.sys.redirect(2, dir .. "/stderr")
+      if not redirection then return nil, err end
+      return redirection:restore()
+    end,
     remove = function() native.sys.remove(dir .. "/none") end,
     remove_tree = function() return native.sys.remove_tree(dir .. "/tree") end,
     rename = function() native.sys.rename(dir .. "/none", dir .. "/other") end,
@@ -177,6 +237,7 @@ local operations = {
       return path, err
     end,
     terminal_size = function() native.sys.terminal_size(0) end,
+    user = function() native.sys.user() end,
     write = function() return native.sys.write(1, "") end,
     write_file = function() return native.sys.write_file(dir .. "/file", "data") end,
   },

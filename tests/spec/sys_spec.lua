@@ -1,5 +1,6 @@
 -- sys: files written whole, locks, private directories.
 
+local command = require "support.command"
 local errors = require "moontap.errors"
 local sys = require "moontap.native.sys"
 
@@ -143,6 +144,121 @@ describe("a lock", function()
 
   it("says why it cannot be taken", function()
     fails("io", "lock " .. dir .. "/none/lock: No such file", sys.lock(dir .. "/none/lock"))
+  end)
+end)
+
+describe("the machine", function()
+  local function output(line)
+    local pipe <close> = assert(io.popen(line))
+    return (pipe:read("a"):gsub("\n$", ""))
+  end
+
+  it("has a name, and runs somebody's process", function()
+    assert.equal(output "uname -n", sys.host_name())
+    local name = output "id -un 2>/dev/null"
+    assert.equal(name ~= "" and name or "uid " .. output "id -u", sys.user())
+  end)
+
+  it("has an id for each start", function()
+    local file <close> = assert(io.open("/proc/sys/kernel/random/boot_id"))
+    assert.equal(file:read("l"), sys.boot_id())
+  end)
+
+  it("knows how much room is left", function()
+    local free = assert(sys.free_space(dir))
+    assert.equal("integer", math.type(free))
+    local kilobytes = tonumber(output("df -Pk " .. dir .. " | awk 'NR == 2 { print $4 }'"))
+    assert.near(kilobytes * 1024, free, free / 10 + (64 << 20))
+    fails("io", ("ask for the free space of %s/none: No such file"):format(dir),
+      sys.free_space(dir .. "/none"))
+  end)
+end)
+
+describe("standard output", function()
+  -- Runs Lua code in another moontap whose working directory is `dir`.
+  local function run(code)
+    local status, out, err = command.run({ command.moontap, "run", "-e",
+      'local sys = require "moontap.native.sys"\n' .. code }, { cwd = dir })
+    return out, err, status
+  end
+
+  it("can be led elsewhere for a while", function()
+    local out, err, status = run [[
+      print "before"
+      local redirection = assert(sys.redirect(1, "file"))
+      print "inside"
+      os.execute "echo child"
+      print(redirection)
+      assert(redirection:restore())
+      assert(redirection:restore())
+      print(redirection)
+      do
+        local again <close> = assert(sys.redirect(1, "file"))
+        print "once more"
+      end
+      local to_error <close> = assert(sys.redirect(1, 2))
+      print "to standard error"]]
+    assert.equal("before\nredirection of standard output (restored)\n", out)
+    assert.equal("to standard error\n", err)
+    assert.equal(0, status)
+    assert.equal("inside\nchild\nredirection of standard output\nonce more\n",
+      sys.read_file(dir .. "/file"))
+    assert.equal(tonumber("600", 8), sys.stat(dir .. "/file").mode)
+  end)
+
+  it("comes back with the last redirection, in order", function()
+    local out = run [[
+      local first = assert(sys.redirect(1, "a"))
+      local second = assert(sys.redirect(1, "b"))
+      print "b"
+      second:restore()
+      print "a"
+      first = nil
+      collectgarbage()
+      collectgarbage()
+      print "out"]]
+    assert.equal("out\n", out)
+    assert.equal("a\n", sys.read_file(dir .. "/a"))
+    assert.equal("b\n", sys.read_file(dir .. "/b"))
+  end)
+
+  it("and standard error leave no descriptor open", function()
+    local out, err = run [[
+      local function count() return #sys.list "/proc/self/fd" end
+      local before = count()
+      for _ = 1, 20 do
+        assert(sys.redirect(2, "errors")):restore()
+        assert(not sys.redirect(1, "none/file"))
+        assert(not sys.redirect(2, 999))
+        assert(sys.redirect(1, "/dev/null")):restore()
+      end
+      local redirection = assert(sys.redirect(2, "errors"))
+      io.stderr:write "an error\n"
+      redirection:restore()
+      print(count() - before)]]
+    assert.equal("0\n", out)
+    assert.equal("", err)
+    assert.equal("an error\n", sys.read_file(dir .. "/errors"))
+  end)
+
+  it("says what got lost", function()
+    local out = run [[
+      local redirection = assert(sys.redirect(1, "/dev/full"))
+      io.write "lost"
+      local ok, err = redirection:restore()
+      print(ok, err.kind, err.message)]]
+    assert.matches("nil\tio\twrite standard output: No space left on device\n$", out)
+  end)
+
+  it("is all that can be led elsewhere", function()
+    for _, fd in ipairs { 0, 3, -1 } do
+      assert.error_matches(function() sys.redirect(fd, "x") end, "expected 1 or 2")
+    end
+    assert.error_matches(function() sys.redirect(1, -1) end, "no descriptor")
+    assert.error_matches(function() sys.redirect(1) end, "string expected")
+    fails("io", "redirect standard output to descriptor 999: Bad file", sys.redirect(1, 999))
+    fails("io", ("redirect standard error to %s/none/x: No such file"):format(dir),
+      sys.redirect(2, dir .. "/none/x"))
   end)
 end)
 

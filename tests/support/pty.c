@@ -23,7 +23,11 @@
 #define COLUMNS 80
 #define SIZE_FD 3
 
+#define KEYS_MAX 4096 /* read, not typed yet */
+
 static int master = -1, slave = -1, has_sizes;
+static char keys[KEYS_MAX];
+static size_t key_count;
 
 static void
 die(const char *what)
@@ -59,6 +63,8 @@ open_terminal(void)
         die(name);
     }
     set_size(ROWS, COLUMNS);
+    /* a program that waits to be read from takes no keys meanwhile */
+    (void)fcntl(master, F_SETFL, fcntl(master, F_GETFL) | O_NONBLOCK);
 }
 
 static pid_t
@@ -96,18 +102,40 @@ write_all(int fd, const char *data, size_t n)
     }
 }
 
-/* Copies what is there from FROM to TO. Returns 0 at the end of it. */
-static int
-copy(int from, int to)
+/* Passes on what the program shows. */
+static void
+show(void)
 {
     char chunk[4096];
-    ssize_t got = read(from, chunk, sizeof chunk);
+    ssize_t got = read(master, chunk, sizeof chunk);
 
-    if (got <= 0) {
-        return got < 0 && errno == EINTR;
+    if (got > 0) {
+        write_all(STDOUT_FILENO, chunk, (size_t)got);
     }
-    write_all(to, chunk, (size_t)got);
-    return 1;
+}
+
+/* Reads keys to be typed. Returns 0 at the end of them. */
+static int
+take_keys(void)
+{
+    ssize_t got = read(STDIN_FILENO, keys, sizeof keys);
+
+    if (got > 0) {
+        key_count = (size_t)got;
+    }
+    return got > 0 || (got < 0 && errno == EINTR);
+}
+
+/* Types as many of the keys as the terminal takes. */
+static void
+type_keys(void)
+{
+    ssize_t put = write(master, keys, key_count);
+
+    if (put > 0) {
+        key_count -= (size_t)put;
+        memmove(keys, keys + put, key_count);
+    }
 }
 
 static int
@@ -132,25 +160,31 @@ static int
 serve(pid_t pid)
 {
     struct pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {master, POLLIN, 0}, {SIZE_FD, POLLIN, 0}};
-    int status;
+    int status, has_keys = 1;
 
     if (!has_sizes) {
         fds[2].fd = -1;
     }
     for (;;) {
-        int ready = poll(fds, 3, 20);
+        int ready;
 
-        if (ready > 0 && fds[0].revents != 0 && !copy(STDIN_FILENO, master)) {
-            fds[0].fd = -1;
+        fds[0].fd = has_keys && key_count == 0 ? STDIN_FILENO : -1;
+        fds[1].events = key_count > 0 ? POLLIN | POLLOUT : POLLIN;
+        ready = poll(fds, 3, 20);
+        if (ready > 0 && fds[0].revents != 0) {
+            has_keys = take_keys();
+        }
+        if (ready > 0 && (fds[1].revents & POLLOUT) != 0) {
+            type_keys();
         }
         if (ready > 0 && fds[2].revents != 0 && !resize()) {
             fds[2].fd = -1;
         }
         if (ready > 0 && (fds[1].revents & POLLIN) != 0) {
-            (void)copy(master, STDOUT_FILENO);
+            show();
         } else if (waitpid(pid, &status, WNOHANG) == pid) {
             while (poll(&fds[1], 1, 20) > 0 && (fds[1].revents & POLLIN) != 0) {
-                (void)copy(master, STDOUT_FILENO);
+                show();
             }
             return status;
         }

@@ -1,5 +1,6 @@
 -- run: a Lua script, from a file, standard input or the command line.
 
+local config = require "moontap.config"
 local errors = require "moontap.errors"
 local host = require "moontap.native.host"
 
@@ -29,6 +30,7 @@ local M = {
 -- The script as a function, or nil and why not; and its arguments.
 local function load_script(args)
   local rest = args.rest
+  config.script = args.e and "-e" or rest[1]
   if args.e then
     local arg = table.move(rest, 1, #rest, 1, { [0] = "-e" })
     return table.pack(host.load_code(args.e, "=-e", arg)), rest

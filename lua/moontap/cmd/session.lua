@@ -57,7 +57,7 @@ local function apply(args)
                           "quiet", "json" } do
     config[name] = args[name]
   end
-  config.verbose = args.verbose
+  config.command, config.verbose = args.command, args.verbose
   local log = require "moontap.log"
   if args.quiet then
     log.level = "error"
@@ -86,6 +86,9 @@ local function start_sim(args, releases)
   local dir, why = sys.tempdir "moontap-sim-"
   if not dir then return nil, why end
   table.insert(releases, function() sys.remove_tree(dir) end)
+  table.insert(releases, function() -- before its directory goes
+    if package.loaded["moontap.state"] then require "moontap.state".close() end
+  end)
   config.state = args.state or dir .. "/state"
   local simargs = require "moontap.cmd.simargs"
   local knobs, err = simargs.knobs(args.knob)

@@ -97,10 +97,24 @@ local function make_column(column, caps)
   return made
 end
 
--- Leaves out spare columns until the others fit.
-local function fit(columns, width)
+-- Times without their day.
+local function shorten(column)
+  column.width = #column[1]
+  for i = 2, #column do
+    column[i] = column[i]:match "T(%d.*)$" or column[i]
+    column.width = math.max(column.width, width_of(column[i]))
+  end
+end
+
+local function total_width(columns)
   local total = -2
   for _, column in ipairs(columns) do total = total + column.width + 2 end
+  return total
+end
+
+-- Leaves out spare columns until the others fit.
+local function fit(columns, width)
+  local total = total_width(columns)
   for rank = 1, 3 do
     for c = #columns, 1, -1 do
       if total > width and SPARE[columns[c][1]] == rank then
@@ -108,6 +122,9 @@ local function fit(columns, width)
         table.remove(columns, c)
       end
     end
+  end
+  for _, column in ipairs(columns) do
+    if total > width and column[1] == "SUBMITTED" then shorten(column) end
   end
 end
 

@@ -95,12 +95,14 @@ function moontap.bucket.files(cap) end
 ---JSON with sorted keys; integers stay integers.
 moontap.json = {}
 
+---A value as JSON.
 ---@param value any
 ---@param options? { pretty: boolean } pretty: two spaces of indentation
 ---@return string
 --- Raises with the path of what JSON cannot hold.
 function moontap.json.encode(value, options) end
 
+---The value that JSON text means.
 ---@param text string
 ---@return any value nil for null; null fields are left out
 ---@return moontap.Error|nil err what is wrong and where
@@ -114,16 +116,20 @@ function moontap.json.array(list) end
 ---The host's clock, virtual under --virtual-time.
 moontap.clock = {}
 
+---The time.
 ---@return number seconds since 1970
 function moontap.clock.now() end
 
+---A clock that never goes back.
 ---@return number seconds since the machine started, sleep included; for measuring
 function moontap.clock.boot() end
 
+---A time as text.
 ---@param seconds number since 1970
 ---@return string time RFC 3339, UTC
 function moontap.clock.format(seconds) end
 
+---A time from text.
 ---@param text string RFC 3339
 ---@return number|nil seconds
 function moontap.clock.parse(text) end
@@ -131,18 +137,22 @@ function moontap.clock.parse(text) end
 ---Lines on standard error, without secrets. -v shows info, -vv debug.
 moontap.log = {}
 
+---Writes a line that begins with "error:".
 ---@param format string as for string.format
 ---@param ... any
 function moontap.log.error(format, ...) end
 
+---Writes a line that begins with "warning:".
 ---@param format string
 ---@param ... any
 function moontap.log.warn(format, ...) end
 
+---Writes a line with -v.
 ---@param format string
 ---@param ... any
 function moontap.log.info(format, ...) end
 
+---Writes a line with -vv.
 ---@param format string
 ---@param ... any
 function moontap.log.debug(format, ...) end
@@ -188,5 +198,64 @@ function moontap.effects.caller(name) end
 ---@return function caller
 function moontap.effects.define(name, fn) end
 
+---What effects there are.
 ---@return string[] names of all effects, sorted
 function moontap.effects.names() end
+
+---Schedules: when "30 2 * * mon-fri" fires, in any time zone. docs/schedules.md is the grammar.
+moontap.cron = {}
+
+---@class moontap.cron.Options
+---@field dst? "cron"|"skip"|"utc" what to do where the clock jumps; "cron"
+---@field name? string what H is made of
+---@field seed? integer what ~ is made of: drawn once, and kept
+---@field phase? moontap.Duration @every fires so much after its multiples since 1970
+
+---A schedule of five fields, six with the second first, or a macro.
+---
+---     local nightly = assert(moontap.cron.parse("30 2 * * *", "Europe/Berlin"))
+---     print(moontap.clock.format(nightly:next(moontap.clock.now())))
+---@param expression string
+---@param tz? string UTC, or what the expression says in front (CRON_TZ=…)
+---@param options? moontap.cron.Options
+---@return moontap.cron.Schedule|nil
+---@return moontap.Error|nil err `field` says where, `hint` what to write instead
+--- Raises for an unknown option.
+function moontap.cron.parse(expression, tz, options) end
+
+---When something is due: what moontap.cron.parse makes of an expression.
+---@class moontap.cron.Schedule
+local Schedule = {}
+
+---When it fires next, strictly after a time.
+---@param t number seconds since 1970
+---@param n? integer with it: a list of up to n, at most 1000000
+---@return integer|integer[]|nil seconds nil when there is none up to the year 9999
+function Schedule:next(t, n) end
+
+---When it fired last, strictly before a time.
+---@param t number seconds since 1970
+---@return integer|nil seconds
+function Schedule:prev(t) end
+
+---What it means, in English.
+---@return string text "at 02:30 on Monday to Friday (Europe/Berlin)"
+function Schedule:describe() end
+
+---What about it often surprises.
+---@return string[] warnings mostly none
+function Schedule:warnings() end
+
+---The expression with what was drawn for H and ~.
+---@return string
+function Schedule:resolved() end
+
+---The name of its zone.
+---@return string
+function Schedule:zone() end
+
+---The local times that a fire stands for: several where the clock skipped some.
+---@param t integer seconds since 1970
+---@return string[] times such as "2026-03-08T02:30:00", at most 100; none when nothing fires at t
+---@return integer count
+function Schedule:nominals(t) end

@@ -51,6 +51,7 @@ function Task:join() end
 ---@param why? string
 function Task:cancel(why) end
 
+---How it stands.
 ---@return "ready"|"running"|"waiting"|"done"|"failed"|"cancelled"
 function Task:status() end
 

@@ -137,6 +137,7 @@ function pcaps.create(params, options) end
 ---@return moontap.Error|nil
 function pcaps.list(options) end
 
+---A capture as it stands now.
 ---@param id string
 ---@param options? pcaps.Options
 ---@return pcaps.Capture|nil
@@ -168,11 +169,13 @@ pcaps.ownership = {}
 ---@return moontap.Error|nil
 function pcaps.ownership.create(params, options) end
 
+---The buckets of the account, also those not validated yet.
 ---@param options? pcaps.Options
 ---@return pcaps.Ownership[]|nil
 ---@return moontap.Error|nil
 function pcaps.ownership.list(options) end
 
+---Gives a bucket up.
 ---@param id string
 ---@param options? pcaps.Options
 ---@return true|nil

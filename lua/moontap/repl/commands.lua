@@ -5,6 +5,7 @@ local config = require "moontap.config"
 local duration = require "moontap.duration"
 local errors = require "moontap.errors"
 local later = require "moontap.later"
+local native = require "moontap.native.clock"
 local schema = require "moontap.native.schema"
 
 local clock = later "moontap.clock"
@@ -135,10 +136,10 @@ COMMANDS.time = {
     if not fn then
       return usage("time", problem == "incomplete" and "the line is not complete" or problem)
     end
-    local processor <const>, start <const> = os.clock(), clock.boot()
+    local processor <const>, start <const> = native.cpu(), clock.boot()
     session:keep(table.pack(fn()))
     session:say(("%s, of it %s of the processor"):format(M.seconds(clock.boot() - start),
-      M.seconds(os.clock() - processor)))
+      M.seconds(native.cpu() - processor)))
     return true
   end,
 }
@@ -159,7 +160,7 @@ COMMANDS.json = {
     if not session.last then return usage("json", "there is no result yet") end
     local ok, text = pcall(show.json, session.last)
     if not ok then
-      return nil, errors.new("usage", ":json: " .. tostring(text))
+      return nil, errors.new("usage", ":json: " .. tostring(text):gsub("^[^%s]+:%d+: ", ""))
     end
     session:say(text)
     return true

@@ -45,11 +45,7 @@ local function member(value, name)
       local found = rawget(value, name)
       if found ~= nil then return found end
     end
-    if value == moontap then
-      for _, module in ipairs(help.MODULES) do
-        if module == name then return require("moontap." .. name) end
-      end
-    end
+    if value == moontap and stubs.find("moontap." .. name) then return moontap[name] end
     value = index_of(value)
     if value == nil then return nil end
   end
@@ -60,7 +56,7 @@ local function member_names(value)
   for _ = 1, 8 do
     if type(value) == "table" then add_keys(found, value) end
     if value == moontap then
-      for _, module in ipairs(help.MODULES) do found[module] = true end
+      for _, name in ipairs(help.members()) do found[name] = true end
     end
     value = index_of(value)
     if value == nil then break end

@@ -8,7 +8,7 @@ local stubs = require "moontap.stubs"
 local M = {}
 
 --- The modules that are reached through `moontap` without a require.
-M.MODULES = { "bucket", "capture", "clock", "effects", "http", "json", "log" }
+M.MODULES = { "bucket", "capture", "clock", "cron", "effects", "http", "json", "log" }
 
 -- Live values --------------------------------------------------------------------------------
 
@@ -18,15 +18,29 @@ local function add(names, prefix, members)
   end
 end
 
+---The public members of `moontap`, loaded or not.
+---@return string[]
+function M.members()
+  local names = {}
+  for _, entry in ipairs(stubs.list()) do
+    local is_value = entry.kind == "function" or entry.kind == "table"
+    names[#names + 1] = is_value and entry.name:match "^moontap%.([%w_]+)$" or nil
+  end
+  return names
+end
+
 -- Functions of scripts -> what the stubs call them.
 local function live_names()
   local names, pcaps = {}, require "pcaps"
-  add(names, "moontap.", moontap)
+  for _, name in ipairs(M.members()) do
+    if type(moontap[name]) == "function" then names[moontap[name]] = "moontap." .. name end
+  end
   for _, name in ipairs(M.MODULES) do
     add(names, ("moontap.%s."):format(name), require("moontap." .. name))
   end
   local task = moontap.current()
   add(names, "Task:", { join = task.join, cancel = task.cancel, status = task.status })
+  add(names, "Schedule:", debug.getmetatable(require("moontap.cron").parse "@daily").__index)
   add(names, "pcaps.", pcaps)
   add(names, "pcaps.ownership.", pcaps.ownership)
   return names
@@ -225,7 +239,8 @@ local function entries_named(word)
 end
 
 local function word_text(word)
-  word = word:gsub("^cap:", "Capture:"):gsub("^task:", "Task:"):gsub("%(%)$", "")
+  word = word:gsub("^cap:", "Capture:"):gsub("^task:", "Task:"):gsub("^schedule:", "Schedule:")
+    :gsub("%(%)$", "")
   local blocks = {}
   for _, entry in ipairs(entries_named(word)) do blocks[#blocks + 1] = entry_text(entry) end
   for _, lines in ipairs { field_text(word), option_lines(word) } do

@@ -72,8 +72,8 @@ end
 
 -- Running --------------------------------------------------------------------------------
 
----Runs `fn` as the task that Ctrl-C is meant for. Returns what it returns, or nothing when it
----failed; that was said then.
+---Runs `fn` as the task that Ctrl-C is meant for, also while it prints. Returns what it returns, or
+---nothing when it failed; that was said then.
 function Session:run_task(fn)
   local task = native.spawn({ name = "line" }, fn)
   self.line, self.interrupts = task, 0
@@ -104,8 +104,7 @@ function Session:run(code)
     self:complain(problem)
     return nil
   end
-  local results = self:run_task(fn)
-  if results then self:keep(results) end
+  self:run_task(function() self:keep(table.pack(fn())) end)
   return nil
 end
 

@@ -50,8 +50,12 @@ local function command_line(argv)
   return table.concat(words, " ")
 end
 
-local function environment(env)
-  local removed, set = { "env" }, {} -- env wants what is removed first
+-- Each command has a state of its own, unless its test says otherwise, and the gate.
+local function environment(env, dir)
+  local removed, set = { "env -u MOONTAP_GATE" }, {} -- env wants what is removed first
+  if not (env and env.XDG_STATE_HOME ~= nil) then
+    set[1] = M.quote("XDG_STATE_HOME=" .. dir .. "/state")
+  end
   for name, value in pairs(env or {}) do
     if value then
       set[#set + 1] = M.quote(name .. "=" .. value)
@@ -66,7 +70,8 @@ end
 ---@param argv string[]
 ---@param options? table `cwd`; `env`, variables to set, or to remove where the value is false;
 ---   `stdin`, its text; `limit`, seconds after which it is killed
----@return table process `wait()` -> status, stdout, stderr; `signal(name)`; `pid`
+---@return table process `wait()` -> status, stdout, stderr; `signal(name)`;
+---   `has_ended()`; `pid`
 function M.start(argv, options)
   options = options or {}
   local dir = tempdir.new()
@@ -79,7 +84,7 @@ function M.start(argv, options)
   local line = ("cd %s && { ( %s timeout -k 5 %d %s <%s >%s/stdout 2>%s/stderr & "
     .. "echo $! >%s/pid; wait $!; echo $? >%s/status.new; mv %s/status.new %s/status ) "
     .. "2>%s/shell & }"):format(
-    M.quote(options.cwd or "."), environment(options.env), options.limit or LIMIT_SECONDS,
+    M.quote(options.cwd or "."), environment(options.env, dir), options.limit or LIMIT_SECONDS,
     command_line(argv), M.quote(input), dir, dir, dir, dir, dir, dir, dir)
   assert(os.execute(line))
   local guard = M.poll(function() -- the timeout that watches the command
@@ -102,6 +107,9 @@ function M.start(argv, options)
   --- What the command has written so far.
   function process.stdout() return M.read_file(dir .. "/stdout") or "" end
   function process.stderr() return M.read_file(dir .. "/stderr") or "" end
+
+  --- Whether it has ended.
+  function process.has_ended() return M.read_file(dir .. "/status") ~= nil end
 
   --- Waits for the end; returns exit status (128 + n after signal n), stdout, stderr.
   function process.wait(limit)

@@ -11,7 +11,9 @@ local M = {}
 ---@param argv string[]
 ---@param options? table as for command.start
 ---@return table terminal `type(text)`, `expect(pattern)`, `resize(rows, columns)`, `screen()`,
----  `finish()` -> status, what was shown, whether the terminal was restored; `signal(name)`
+---  `finish()` -> status, what was shown, whether the terminal was restored; `signal(name)`,
+---  `has_ended()`, `program()`, `skip()`,
+---  `abandon()`
 function M.start(argv, options)
   local dir = tempdir.new()
   assert(os.execute(("mkfifo %s/keys %s/sizes"):format(dir, dir)))
@@ -39,19 +41,45 @@ function M.start(argv, options)
 
   --- Waits until `pattern` is shown behind what was expected last; returns its captures.
   function terminal.expect(pattern)
-    local found = command.poll(function()
+    local is_there, found = pcall(command.poll, function()
+      local has_ended = process.has_ended()
       local all = process.stdout()
       local from, to = all:find(pattern, seen + 1)
+      if not from and has_ended then error("it ended before it showed " .. pattern, 0) end
       if not from then return nil end
       local captures = table.pack(all:match(pattern, seen + 1))
       seen = to
       return captures
-    end, 20, pattern .. " in:\n" .. process.stdout():sub(seen + 1))
+    end, 20, pattern)
+    if not is_there then error(found .. " in:\n" .. process.stdout():sub(seen + 1), 2) end
     return table.unpack(found, 1, found.n)
+  end
+
+  --- Expects nothing more of what is shown already.
+  function terminal.skip() seen = #process.stdout() end
+
+  local is_over = false
+
+  --- The process id of the program itself.
+  function terminal.program()
+    return tonumber(command.poll(function()
+      local path = ("/proc/%d/task/%d/children"):format(process.pid, process.pid)
+      local children = command.read_file(path)
+      return children and children:match "%d+"
+    end, 10, "the program on the terminal"))
+  end
+
+  --- Has it ended by itself?
+  terminal.has_ended = process.has_ended
+
+  --- Ends it, unless that was done: for a test that failed.
+  function terminal.abandon()
+    if not is_over then process.signal "KILL" end
   end
 
   --- Waits for the end.
   function terminal.finish()
+    is_over = true
     keys:close()
     sizes:close()
     local status, shown, told = process.wait()

@@ -1,0 +1,162 @@
+-- journal: every create is written down and synced just before it is sent, and so is what became
+-- of it; how captures stand, where their files are and what was stopped is written down as the
+-- answers say so.
+
+local clock = require "moontap.clock"
+local config = require "moontap.config"
+local db = require "moontap.native.db"
+local errors = require "moontap.errors"
+local gate = require "moontap.gate"
+local host = require "moontap.native.host"
+local intents = require "pcaps.intents"
+local log = require "moontap.log"
+local quota = require "moontap.gate.quota"
+local retry = require "pcaps.retry"
+local sys = require "moontap.native.sys"
+local wish = require "moontap.gate.wish"
+
+local M = { effects = {} }
+
+local SEEN_AGAIN <const> = 4 -- seconds after which a status that is the same is noted anew
+
+local boot_id
+
+local function now()
+  boot_id = boot_id or sys.boot_id() or ""
+  return { real = clock.now(), boot = clock.boot(), boot_id = boot_id }
+end
+
+-- The state could not be written although the world has changed: nothing is lost, the next start
+-- finds it out.
+local function check(ok, err)
+  if not ok then log.error("%s; it is found out at the next start", err.message) end
+  return ok
+end
+
+-- Creates ----------------------------------------------------------------------------------
+
+-- The intent stands in the state as sending then; one that nobody was before, all at once.
+local function write(account, intent, params, options)
+  if intent.row then
+    return account:sending(intent.row, now(), wish.wire(params, options and options.asked_at))
+  end
+  local row, err = account:send_at_once(intent.wish, quota.interval(intent.wish.kind), now())
+  if row == nil then return nil, err end
+  if not row then
+    return nil, errors.new("quota", "somebody else was faster", { lost_turn = true, sent = "no" })
+  end
+  intent.row = row
+  return true
+end
+
+M.effects["api.create"] = function(next, client, params, options, path, intent)
+  local context = gate.context(client)
+  if not context then return next(client, params, options, path, intent) end
+  local ok, err = write(context.account, intent, params, options)
+  if not ok then return nil, err.lost_turn and err or wish.not_written(err) end
+  host.point "sending"
+  intent.sent = clock.boot()
+  local cap, problem, body = next(client, params, options, path, intent)
+  host.point "answered"
+  if not cap and not retry.is_open(problem) then
+    check(context.account:unsent(intent.row, problem))
+  end
+  return cap, problem, body
+end
+
+-- A create that took the slot: the next one is possible so much later.
+local function free_at(intent, state)
+  if state == "shared" then return nil end
+  return intent.wish.kind == "simple" and clock.now() + quota.interval "simple" or nil
+end
+
+local function settle(intent, state, cap, err)
+  local context = intent.context
+  local took_slot = cap ~= nil or state == "unknown"
+  check(context.account:settle(intent.row, {
+    state = state, capture = cap, error = err, ray = cap and cap.ray and cap:ray(),
+    free_at = took_slot and free_at(intent, state) or nil,
+    detach = intent.options and intent.options.detach,
+  }))
+  host.point "settled"
+end
+
+intents.observe {
+  taken = function(intent)
+    local context = intent.context
+    return context and context.account:taken() or {}
+  end,
+  -- It was answered, or found in the list.
+  settled = function(intent, cap)
+    local state = intent.is_shared and "shared" or intent.is_adopted and "adopted" or "done"
+    settle(intent, state, cap)
+  end,
+  -- It ends without a capture; `err` is nil when it was cancelled.
+  left = function(intent, err)
+    if not err then
+      check(intent.context.account:release(intent.row))
+    else
+      settle(intent, err.kind == "unknown_outcome" and "unknown" or "refused", nil, err)
+    end
+  end,
+}
+
+-- Captures ---------------------------------------------------------------------------------
+
+-- Is it worth writing down how `cap` stands?
+local function is_news(context, cap)
+  if type(cap) ~= "table" or type(cap.id) ~= "string" then return false end
+  context.known = context.known or {}
+  local known = context.known[cap.id]
+  if known == nil then
+    known = context.account:capture(cap.id) or false
+    context.known[cap.id] = known
+  end
+  if not known or (known.is_done == 1 and known.status == cap.status) then return false end
+  local is_old = cap.type == "full" and clock.now() - known.seen > SEEN_AGAIN / config.speed
+  return known.status ~= cap.status or is_old
+end
+
+local function observe(context, cap)
+  if not is_news(context, cap) then return end
+  if check(context.account:observe(cap)) then
+    context.known[cap.id] = context.account:capture(cap.id) or false
+  end
+end
+
+M.effects["api.get"] = function(next, client, id, options, ...)
+  local cap, err = next(client, id, options, ...)
+  local context = gate.context(client)
+  if cap and context and context.account then observe(context, cap) end
+  return cap, err
+end
+
+M.effects["api.list"] = function(next, client, ...)
+  local caps, date = next(client, ...)
+  local context = gate.context(client)
+  if caps and context and context.account then
+    for _, cap in ipairs(caps) do observe(context, cap) end
+  end
+  return caps, date
+end
+
+M.effects["api.stop"] = function(next, client, id, ...)
+  local ok, err = next(client, id, ...)
+  local context = gate.context(client)
+  if ok and context and context.account then check(context.account:note_stop(id)) end
+  return ok, err
+end
+
+M.effects["api.download"] = function(next, client, id, options, path, ...)
+  local written, err = next(client, id, options, path, ...)
+  local context = gate.context(client)
+  if written and context and context.account and context.account:capture(id) then
+    host.point "downloaded"
+    local stat = sys.stat(written)
+    check(context.account:note_file(id, { path = written, bytes = stat and stat.size or 0,
+      sha256 = db.file_digest(written) }))
+  end
+  return written, err
+end
+
+return M

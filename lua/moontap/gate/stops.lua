@@ -1,0 +1,52 @@
+-- stops: full captures of runs that failed or vanished are stopped, for they hold the account's
+-- only slot. Those created with `detach = true` go on.
+
+local log = require "moontap.log"
+local native = require "moontap.native.pcaps"
+local opened = require "pcaps.opened"
+
+local M = {}
+
+local TIMEOUT <const> = 10 -- seconds of one attempt
+
+local function stop(cap)
+  local ok, err = cap:stop { timeout = TIMEOUT, deadline = TIMEOUT }
+  if ok then opened.forget(cap) end
+  io.stderr:write(ok
+    and ("moontap: stopped capture %s, because this run did not end well\n"):format(cap.id)
+    or ("moontap: capture %s goes on: %s\n"):format(cap.id, err.message))
+end
+
+---Stops what this process has opened and what still runs.
+function M.stop_own()
+  for _, cap in ipairs(opened.running()) do
+    if opened.is_detached(cap) then
+      log.info("%s goes on, as it was asked to", tostring(cap))
+    else
+      stop(cap)
+    end
+  end
+end
+
+---Stops what processes that failed or died have left running.
+---@param client userdata
+---@param context moontap.gate.Context
+function M.stop_orphans(client, context)
+  local account = context.account
+  local ids, err = account:orphans(function(owner) return not account:is_alive(owner) end)
+  if not ids then
+    log.warn("%s", err.message)
+    return
+  end
+  for _, id in ipairs(ids) do
+    local ok, problem = native.stop(client, id, { timeout = TIMEOUT })
+    if ok then
+      log.warn("stopped capture %s, which a run that died had left", id)
+    elseif problem.status ~= 404 then
+      log.warn("capture %s, which a run that died has left, goes on: %s", id, problem.message)
+    end
+    if ok or problem.status == 404 then account:note_stop(id) end
+  end
+end
+
+return M

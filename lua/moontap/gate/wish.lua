@@ -1,0 +1,93 @@
+-- wish: what a create asks for, as the state writes it down: the parameters as they will be sent,
+-- who asked, for which run and case, until when.
+
+local clock = require "moontap.clock"
+local config = require "moontap.config"
+local errors = require "moontap.errors"
+local host = require "moontap.native.host"
+local json = require "moontap.json"
+local origin = require "moontap.origin"
+local schema = require "moontap.native.schema"
+
+local M = {}
+
+local PERSON <const> = 10 -- priority of what a person waits for; playbooks come behind
+
+---The parameters of a create as they go to the API, without the keys of a bucket.
+---@param params table
+---@param asked? number the time from which a window counts
+---@return table
+function M.wire(params, asked)
+  local wire = assert(schema.normalize("create", params, { allow_ipv6 = true, now = asked }))
+  if wire.destination_conf then wire.destination_conf = schema.redact(wire.destination_conf) end
+  return wire
+end
+
+-- What is equal may be shared: everything but the time of asking.
+local function share_key(wire)
+  return json.encode(wire)
+end
+
+---What `intent` asks for, made when it is first asked.
+---@param context moontap.gate.Context
+---@param intent pcaps.Intent
+---@param params table
+---@return moontap.state.Wish
+function M.of(context, intent, params)
+  if intent.wish then return intent.wish end
+  local options = intent.options or {}
+  local asked = clock.now()
+  local wire = M.wire(params, asked)
+  intent.context, intent.wish = context, {
+    kind = params.type == "full" and "full" or "simple", params = wire, asked = asked,
+    deadline = asked + (intent.ends - clock.boot()),
+    priority = options.priority or config.priority or PERSON,
+    share_key = options.share and share_key(wire) or nil,
+    run = config.run or context.account.state.owner.id, script = origin.script(),
+    why = options.why or config.why, case = options.case or config.case,
+  }
+  return intent.wish
+end
+
+---The error of a create that could not be written down.
+---@param err table of the state
+---@return table
+function M.not_written(err)
+  return errors.new("io", "create not sent, because it could not be written down: " .. err.message,
+    { sent = "no", code = err.code })
+end
+
+---Writes an intent down; it is in the queue then.
+---@param intent pcaps.Intent that has a wish and no row
+---@return boolean|nil
+---@return table|nil err
+function M.ask(intent)
+  local written, err = intent.context.account:ask(intent.wish)
+  if not written then return nil, M.not_written(err) end
+  intent.row, intent.leader = written.id, written.leader
+  host.point "wanted"
+  return true
+end
+
+---What is sent after a wait: the window is the one that was asked for, and an attempt ends with
+---the whole.
+---@param intent pcaps.Intent
+---@param params table
+---@param options table
+---@param waited number seconds
+---@return table params
+---@return table options
+function M.late(intent, params, options, waited)
+  if waited < 0.5 / config.speed then return params, options end
+  local changed = {}
+  for name, value in pairs(options or {}) do changed[name] = value end
+  local left = math.max(0.001, intent.ends - clock.boot())
+  changed.timeout = math.min(changed.timeout or left, left)
+  if intent.wish.kind ~= "simple" or params.offset_time ~= nil then return params, changed end
+  local copy = {}
+  for name, value in pairs(params) do copy[name] = value end
+  copy.offset_time, changed.asked_at = clock.format(intent.wish.asked), intent.wish.asked
+  return copy, changed
+end
+
+return M

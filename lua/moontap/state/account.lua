@@ -1,0 +1,418 @@
+-- account: what the store knows and decides of one account of the API. Each function is one
+-- transaction; where it says durable, it is on the disk when it returns. The queue of a slot is
+-- the list of its wanted intents, by priority, then by age.
+
+local audit = require "moontap.state.audit"
+local captures = require "moontap.state.captures"
+local clock = require "moontap.clock"
+local json = require "moontap.json"
+local owners = require "moontap.state.owners"
+
+local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL AND "
+  .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
+local OPEN <const> = "settled IS NULL"
+
+---@class moontap.state.Account
+---@field id integer
+---@field base_url string
+---@field account_id string
+---@field state moontap.State
+local Account = {}
+Account.__index = Account
+
+for name, fn in pairs(captures) do Account[name] = fn end
+
+---@class moontap.state.Wish
+---@field kind "simple"|"full"
+---@field params table as they will be sent
+---@field asked number since 1970
+---@field deadline number since 1970
+---@field priority integer
+---@field share_key? string
+---@field run string
+---@field script? string
+---@field why? string
+---@field case? string
+
+function Account:transaction(is_durable, fn, ...)
+  return self.state.db:transaction(is_durable, fn, ...)
+end
+
+-- A statement that must work; for the bodies of transactions, which `get` rolls back.
+local Failed = {}
+
+local function must(ok, ...)
+  if ok == nil then error(setmetatable({ err = (...) }, Failed), 0) end
+  return ok, ...
+end
+
+-- Runs `fn` in a transaction in which must() may give up.
+local function atomically(self, is_durable, fn)
+  local ok, err = owners.declare(self.state)
+  if not ok then return nil, err end
+  local results = table.pack(pcall(self.transaction, self, is_durable, fn))
+  if results[1] then return table.unpack(results, 2, results.n) end
+  if getmetatable(results[2]) == Failed then return nil, results[2].err end
+  error(results[2], 0)
+end
+
+-- One outcome of an intent, with what is known of it.
+local SETTLE <const> = "UPDATE intents SET state = ?, settled = ?, capture = ?, ray = ?, "
+  .. "error = ?, error_kind = ? WHERE id = ?"
+
+local function finish(self, id, state, data, err)
+  must(self.state.db:run(SETTLE, state, clock.now(), data.capture, data.ray, err.message, err.kind,
+    id))
+  must(audit.add(self.state, "create." .. state, "intent " .. id, data))
+end
+
+-- The queue ----------------------------------------------------------------------------------
+
+local function set_slot(self, kind, free_at, capture)
+  must(self.state.db:run("INSERT INTO slots (account, kind, free_at, capture) VALUES (?1, ?2, ?3, "
+    .. "?4) ON CONFLICT (account, kind) DO UPDATE SET free_at = ?3, capture = ?4", self.id, kind,
+    free_at, capture))
+end
+
+local STANDING <const> = "SELECT "
+  .. "(SELECT count(*) FROM intents WHERE " .. AHEAD .. ") AS ahead, "
+  .. "(SELECT min(id) FROM intents WHERE account = ?1 AND kind = ?2 AND settled IS NULL AND "
+  .. "state IN ('claimed', 'sending')) AS holder, "
+  .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
+  .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture"
+local FIRST <const> = "SELECT id, owner FROM intents WHERE " .. AHEAD
+  .. " ORDER BY priority DESC, id LIMIT 1"
+
+-- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
+local function obstacle(self, me, interval)
+  local db, now = self.state.db, clock.now()
+  local seen = must(db:row(STANDING, self.id, me.kind, me.priority, me.id))
+  -- a clock that was set back must not keep a slot for ever
+  local free_at = math.min(seen.free_at or 0, now + interval)
+  if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then return nil end
+  local place = { ahead = seen.ahead, free_at = free_at, capture = seen.capture }
+  if seen.ahead > 0 then
+    place.first = must(db:row(FIRST, self.id, me.kind, me.priority, me.id)) or nil
+  elseif seen.holder then
+    place.holder = must(db:row("SELECT id, owner, state FROM intents WHERE id = ?", seen.holder))
+  end
+  return place
+end
+
+local function read_intent(self, id)
+  return must(self.state.db:row("SELECT * FROM intents WHERE id = ?", id))
+end
+
+---Takes the slot for an intent if it is its turn.
+---@param id integer
+---@param interval number seconds between two creates of its kind at most
+---@return boolean|nil is_claimed nil when the store failed
+---@return table|nil place what is in the way: `ahead` (how many), `first` (of them), `holder`
+---  (an intent), `capture` (an id), `free_at`; or the error
+function Account:claim(id, interval)
+  -- most looks find somebody in the way, and need not write
+  local ok, place = pcall(function() return obstacle(self, read_intent(self, id), interval) end)
+  if not ok then
+    if getmetatable(place) == Failed then return nil, place.err end
+    error(place, 0)
+  end
+  if place then return false, place end
+  return atomically(self, false, function()
+    local seen = obstacle(self, read_intent(self, id), interval)
+    if seen then return false, seen end
+    must(self.state.db:run("UPDATE intents SET state = 'claimed' WHERE id = ?", id))
+    return true
+  end)
+end
+
+-- Asking ----------------------------------------------------------------------------------
+
+-- The open intent whose capture an equal wish may share.
+local function find_leader(self, key)
+  if not key then return nil end
+  for _, row in ipairs(must(self.state.db:rows("SELECT id, owner FROM intents WHERE account = ? "
+    .. "AND share_key = ? AND follows IS NULL AND " .. OPEN .. " ORDER BY id", self.id, key))) do
+    if owners.is_alive(self.state, row.owner) then return row.id end
+  end
+  return nil
+end
+
+-- Within a transaction.
+local function write_wish(self, wish, leader)
+  local state = self.state
+  local _, id = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
+    .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
+    self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
+    leader))
+  must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
+    .. "VALUES (?, ?, ?, ?, ?, ?, ?)", id, json.encode(wish.params), state.owner.who, wish.run,
+    wish.script, wish.why, wish.case))
+  must(audit.add(state, "create.wanted", "intent " .. id, { params = wish.params,
+    who = state.owner.who, run = wish.run, script = wish.script, why = wish.why,
+    case = wish.case }))
+  return id
+end
+
+---Writes down that somebody wants a capture; it stands in the queue of its slot from then on.
+---@param wish moontap.state.Wish
+---@return { id: integer, leader?: integer }|nil intent `leader`: the intent whose capture it may
+---  share
+---@return table|nil err
+function Account:ask(wish)
+  return atomically(self, false, function()
+    local leader = find_leader(self, wish.share_key)
+    return { id = write_wish(self, wish, leader), leader = leader }
+  end)
+end
+
+-- Would a new intent get the slot at once?
+local function is_free(self, wish, interval)
+  return not obstacle(self, { id = math.maxinteger, kind = wish.kind, priority = wish.priority },
+    interval)
+end
+
+---Is nobody in the way of a wish?
+---@param wish moontap.state.Wish
+---@param interval number as for `claim`
+---@return boolean
+function Account:is_free(wish, interval)
+  local ok, free = pcall(is_free, self, wish, interval)
+  return ok and free
+end
+
+-- An attempt -------------------------------------------------------------------------------
+
+-- Within a transaction.
+local function write_sending(self, id, sent, params)
+  must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = attempts + 1, "
+    .. "sent = ?, sent_boot = ?, boot_id = ? WHERE id = ?", sent.real, sent.boot, sent.boot_id, id))
+  must(audit.add(self.state, "create.sending", "intent " .. id, { params = params }))
+end
+
+---Writes down that an intent is sent now. Durable: a create that is not written down is not sent.
+---@param id integer
+---@param sent { real: number, boot: number, boot_id: string }
+---@param params table as they are sent
+---@return any ok
+---@return table|nil err
+function Account:sending(id, sent, params)
+  return atomically(self, true, function()
+    must(self.state.db:run("UPDATE details SET params = ?2 WHERE intent = ?1 AND params <> ?2", id,
+      json.encode(params)))
+    write_sending(self, id, sent, params)
+    return true
+  end)
+end
+
+---Writes down a wish that is sent now, as `ask`, `claim` and `sending` do one after the other.
+---@param wish moontap.state.Wish
+---@param interval number as for `claim`
+---@param sent { real: number, boot: number, boot_id: string }
+---@return integer|false|nil id of the intent; false when somebody is in the way; nil and an error
+---@return table|nil err
+function Account:send_at_once(wish, interval, sent)
+  return atomically(self, true, function()
+    if not is_free(self, wish, interval) then return false end
+    local id = write_wish(self, wish)
+    write_sending(self, id, sent, wish.params)
+    return id
+  end)
+end
+
+---An attempt that certainly opened nothing: the intent is in the queue again, where it stood.
+---@param id integer
+---@param err table
+---@param free_at? number the slot is taken until then, as the answer says
+---@param capture? string the one that takes it
+---@return any ok
+---@return table|nil err
+function Account:unsent(id, err, free_at, capture)
+  return atomically(self, false, function()
+    local kind = read_intent(self, id).kind
+    must(self.state.db:run("UPDATE intents SET state = 'wanted', error = ?, error_kind = ?, "
+      .. "ray = ? WHERE id = ?", err.message, err.kind, err.ray, id))
+    must(audit.add(self.state, "create.not_done", "intent " .. id, { error = err.message }))
+    if free_at or capture then set_slot(self, kind, free_at or 0, capture) end
+    return true
+  end)
+end
+
+---@class moontap.state.Outcome
+---@field state "done"|"adopted"|"shared"|"refused"|"unknown"|"abandoned"
+---@field capture? table as the API answered
+---@field ray? string
+---@field error? table
+---@field free_at? number when the slot is free again, if the create took it
+---@field detach? boolean
+
+---Writes down what became of an intent. There is one outcome of each.
+---@param id integer
+---@param outcome moontap.state.Outcome
+---@return any ok
+---@return table|nil err
+function Account:settle(id, outcome)
+  local cap, err = outcome.capture, outcome.error or {}
+  return atomically(self, false, function()
+    local me = read_intent(self, id)
+    if me.settled then return true end
+    finish(self, id, outcome.state, { capture = cap and cap.id, error = err.message,
+      ray = outcome.ray or err.ray }, err)
+    if cap and outcome.state ~= "shared" then self:note_opened(id, cap, outcome.detach) end
+    local holds = cap and me.kind == "full" and outcome.state ~= "shared"
+      and not captures.frees_slot(cap.status)
+    if outcome.free_at or holds then
+      set_slot(self, me.kind, outcome.free_at or 0, holds and cap.id or nil)
+    end
+    return true
+  end)
+end
+
+-- What others need to know ------------------------------------------------------------------
+
+---The ids of captures that intents of this account were answered with, as a set.
+---@return table<string, true>|nil
+---@return table|nil err
+function Account:taken()
+  local rows, err = self.state.db:rows("SELECT id FROM captures WHERE account = ? AND intent IS "
+    .. "NOT NULL ORDER BY seen DESC LIMIT 1000", self.id)
+  if not rows then return nil, err end
+  local set = {}
+  for _, row in ipairs(rows) do set[row.id] = true end
+  return set
+end
+
+---An intent and its details.
+---@param id integer
+---@return table|nil
+---@return table|nil err
+function Account:intent(id)
+  local row, err = self.state.db:row("SELECT i.*, d.params, d.who, d.run, d.script, d.why, "
+    .. "d.case_id FROM intents i LEFT JOIN details d ON d.intent = i.id WHERE i.id = ?", id)
+  if row and row.params then row.params = json.decode(row.params) end
+  return row or nil, err
+end
+
+---Intents whose process is gone and which have no outcome. Those that were not sent get theirs
+---here; those that were become this process's own, to find out about: no other will.
+---@param kind? "simple"|"full"
+---@return table[]|nil intents in state sending, with details
+---@return table|nil err
+function Account:inherit(kind)
+  local state = self.state
+  local open = "SELECT id, owner, state FROM intents WHERE account = ? AND "
+    .. "(?2 IS NULL OR kind = ?2) AND " .. OPEN .. " ORDER BY id"
+  local rows, err = state.db:rows(open, self.id, kind)
+  if not rows then return nil, err end
+  local has_dead = false
+  for _, row in ipairs(rows) do
+    has_dead = has_dead or not owners.is_alive(state, row.owner)
+  end
+  if not has_dead then return {} end
+  return atomically(self, false, function()
+    local list = {}
+    for _, row in ipairs(must(state.db:rows(open, self.id, kind))) do
+      if not owners.is_alive(state, row.owner) then
+        if row.state == "sending" then
+          must(state.db:run("UPDATE intents SET owner = ? WHERE id = ?", state.owner.id, row.id))
+          list[#list + 1] = must(self:intent(row.id))
+        else
+          finish(self, row.id, "abandoned", {}, { kind = "cancelled",
+            message = "the process that asked has died before it was sent" })
+        end
+      end
+    end
+    return list
+  end)
+end
+
+---Everything that is open, in the order in which it will be served, and how the slots stand.
+---@return { intents: table[], slots: table[] }|nil
+---@return table|nil err
+function Account:queue()
+  local rows, err = self.state.db:rows("SELECT i.id, i.kind, i.state, i.owner, i.asked, "
+    .. "i.deadline, i.priority, i.follows, d.params, d.who, d.run, d.script, d.why, d.case_id, "
+    .. "o.pid, o.command FROM intents i JOIN owners o ON o.id = i.owner LEFT JOIN details d ON "
+    .. "d.intent = i.id WHERE i.account = ? AND " .. OPEN .. " ORDER BY i.kind, "
+    .. "i.state = 'wanted', i.priority DESC, i.id", self.id)
+  if not rows then return nil, err end
+  local slots
+  slots, err = self.state.db:rows("SELECT kind, free_at, capture FROM slots WHERE account = ?",
+    self.id)
+  if not slots then return nil, err end
+  for _, row in ipairs(rows) do
+    row.params = row.params and json.decode(row.params)
+    row.is_alive = owners.is_alive(self.state, row.owner)
+  end
+  return { intents = rows, slots = slots }
+end
+
+---Frees the slot that `capture` was in the way of, or takes it for a capture of others.
+---@param kind "simple"|"full"
+---@param capture? string
+---@param free_at? number
+---@return any ok
+---@return table|nil err
+function Account:set_slot(kind, capture, free_at)
+  return atomically(self, false, function()
+    set_slot(self, kind, free_at or 0, capture)
+    return true
+  end)
+end
+
+---Gives up an intent that nobody here waits for any more. One that was sent is left to whoever
+---comes next: what became of it is found out then.
+---@param id integer
+---@return any ok
+---@return table|nil err
+function Account:release(id)
+  local state = self.state
+  return atomically(self, false, function()
+    if read_intent(self, id).state == "sending" then
+      must(state.db:run("INSERT OR IGNORE INTO owners (id, pid, host, command, started, ended) "
+        .. "VALUES ('nobody', 0, '', '', 0, 0)"))
+      must(state.db:run("UPDATE intents SET owner = 'nobody' WHERE id = ?", id))
+      return true
+    end
+    finish(self, id, "abandoned", {}, { kind = "cancelled",
+      message = "its caller did not wait for it" })
+    return true
+  end)
+end
+
+---Is the process `owner` still there?
+---@param owner string
+---@return boolean
+function Account:is_alive(owner)
+  return owners.is_alive(self.state, owner)
+end
+
+---The state of an intent alone.
+---@param id integer
+---@return table|nil row with state, capture, error, owner
+---@return table|nil err
+function Account:peek(id)
+  local row, err = self.state.db:row("SELECT state, capture, error, error_kind, owner FROM intents "
+    .. "WHERE id = ?", id)
+  return row or nil, err
+end
+
+---Lets an intent stand for itself again, whose leader came to nothing.
+---@param id integer
+---@return any ok
+---@return table|nil err
+function Account:part(id)
+  return atomically(self, false, function()
+    return self.state.db:run("UPDATE intents SET follows = NULL WHERE id = ?", id)
+  end)
+end
+
+local M = {}
+
+---@param state moontap.State
+---@param id integer
+---@return moontap.state.Account
+function M.new(state, id)
+  return setmetatable({ state = state, id = id }, Account)
+end
+
+return M

@@ -1,0 +1,160 @@
+-- captures: what the store knows of captures: which intent opened them, how they stand, where
+-- their files are, what is held and what was purged. These functions become methods of an account
+-- (account.lua).
+
+local audit = require "moontap.state.audit"
+local clock = require "moontap.clock"
+local json = require "moontap.json"
+
+local M = {}
+
+local DONE <const> = { success = true, complete = true, failed = true }
+local PAST_SLOT <const> = { conversion_pending = true, conversion_running = true }
+
+---Does a full capture in this status leave the slot to the next?
+---@param status any
+---@return boolean
+function M.frees_slot(status)
+  return DONE[status] or PAST_SLOT[status] or false
+end
+
+---Notes the capture that an intent was answered with, within a transaction of the caller's.
+---@param intent integer
+---@param cap table
+---@param is_detached? boolean
+function M.note_opened(self, intent, cap, is_detached)
+  assert(self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
+    .. "is_done, is_detached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
+    .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
+    .. "is_done = ?7, is_detached = ?8",
+    self.id, cap.id, intent, cap.type, cap.status, clock.now(), DONE[cap.status] and 1 or 0,
+    is_detached and 1 or 0))
+end
+
+---Takes over how a capture stands. Unknown ones are left alone.
+---@param cap table as the API answered
+---@return any ok
+---@return table|nil err
+function M.observe(self, cap)
+  local db = self.state.db
+  return db:transaction(false, function()
+    local status = type(cap.status) == "string" and cap.status or nil
+    local ok, err = db:run("UPDATE captures SET status = ?, seen = ?, is_done = ? "
+      .. "WHERE account = ? AND id = ?", status, clock.now(), DONE[status] and 1 or 0, self.id,
+      cap.id)
+    if not ok then return nil, err end
+    if not M.frees_slot(status) then return true end
+    return db:run("UPDATE slots SET capture = NULL, free_at = 0 WHERE account = ? AND capture = ?",
+      self.id, cap.id)
+  end)
+end
+
+---Notes a capture that the API does not know any more.
+---@param id string
+---@return any ok
+---@return table|nil err
+function M.forget(self, id)
+  return M.observe(self, { id = id, status = "failed" })
+end
+
+---Remembers a capture of somebody else that is in the way.
+---@param cap table
+---@return any ok
+---@return table|nil err
+function M.note_foreign(self, cap)
+  local db = self.state.db
+  return db:transaction(false, function()
+    local ok, err = db:run("INSERT OR IGNORE INTO captures (account, id, type, status, seen) "
+      .. "VALUES (?, ?, ?, ?, ?)", self.id, cap.id, cap.type, cap.status, clock.now())
+    if not ok then return nil, err end
+    return db:run("INSERT INTO slots (account, kind, capture) VALUES (?1, 'full', ?2) ON CONFLICT "
+      .. "(account, kind) DO UPDATE SET capture = ?2", self.id, cap.id)
+  end)
+end
+
+---One capture.
+---@param id string
+---@return table|nil row
+---@return table|nil err
+function M.capture(self, id)
+  local row, err = self.state.db:row("SELECT * FROM captures WHERE account = ? AND id = ?", self.id,
+    id)
+  return row or nil, err
+end
+
+---Notes where the file of a capture was written.
+---@param id string
+---@param file { path: string, bytes: integer, sha256?: string }
+---@return any ok
+---@return table|nil err
+function M.note_file(self, id, file)
+  local db = self.state.db
+  return db:transaction(false, function()
+    local ok, err = db:run("UPDATE captures SET file = ?, bytes = ?, sha256 = ?, downloaded = ?, "
+      .. "purged = NULL WHERE account = ? AND id = ?", file.path, file.bytes, file.sha256,
+      clock.now(), self.id, id)
+    if not ok or ok == 0 then return ok, err end
+    return audit.add(self.state, "capture.downloaded", "capture " .. id, file)
+  end)
+end
+
+---Notes that a capture was asked to stop.
+---@param id string
+---@return any ok
+---@return table|nil err
+function M.note_stop(self, id)
+  local db = self.state.db
+  return db:transaction(false, function()
+    local ok, err = db:run("UPDATE captures SET stop_asked = ? WHERE account = ? AND id = ?",
+      clock.now(), self.id, id)
+    if not ok then return nil, err end
+    return audit.add(self.state, "capture.stopped", "capture " .. id, {})
+  end)
+end
+
+---Lets a capture outlive the run that opened it.
+---@param id string
+---@return any ok
+---@return table|nil err
+function M.detach(self, id)
+  return self.state.db:run("UPDATE captures SET is_detached = 1 WHERE account = ? AND id = ?",
+    self.id, id)
+end
+
+---Full captures that still ran when the process that opened them failed or vanished, and that
+---nobody has stopped.
+---@param is_gone fun(owner: string): boolean
+---@return string[]|nil ids
+---@return table|nil err
+function M.orphans(self, is_gone)
+  local rows, err = self.state.db:rows("SELECT c.id, i.owner, o.ended, o.failed FROM captures c "
+    .. "JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner WHERE c.account = ? "
+    .. "AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL",
+    self.id)
+  if not rows then return nil, err end
+  local ids = {}
+  for _, row in ipairs(rows) do
+    if row.failed == 1 or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
+  end
+  return ids
+end
+
+---Everything that was asked for here, the newest first.
+---@param filter? { case?: string, open?: boolean }
+---@return table[]|nil rows of intents with their captures and details
+---@return table|nil err
+function M.journal(self, filter)
+  filter = filter or {}
+  local rows, err = self.state.db:rows("SELECT i.id AS intent, i.kind, i.state, i.asked, i.sent, "
+    .. "i.settled, i.attempts, i.priority, i.capture, i.ray, i.error, i.error_kind, d.params, "
+    .. "d.who, d.run, d.script, d.why, d.case_id, c.status, c.seen, c.is_done, c.is_detached, "
+    .. "c.file, c.bytes, c.sha256, c.downloaded, c.held_at, c.held_why, c.purged FROM intents i "
+    .. "LEFT JOIN details d ON d.intent = i.id LEFT JOIN captures c ON c.account = i.account AND "
+    .. "c.id = i.capture WHERE i.account = ?1 AND (?2 IS NULL OR d.case_id = ?2) "
+    .. "ORDER BY i.id DESC", self.id, filter.case)
+  if not rows then return nil, err end
+  for _, row in ipairs(rows) do row.params = row.params and json.decode(row.params) end
+  return rows
+end
+
+return M

@@ -1,0 +1,121 @@
+-- migrations: the tables of the state database, as the steps that make them. A step is never
+-- changed once it was released: a later one is added. `PRAGMA user_version` counts those done.
+
+local M = {}
+
+---@type string[]
+M.STEPS = {
+  [[
+-- An account at an address of the API; everything below belongs to one.
+CREATE TABLE accounts (
+  id INTEGER PRIMARY KEY,
+  base_url TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  UNIQUE (base_url, account_id)
+) STRICT;
+
+-- Processes that have written here. One is alive while it holds the lock on its file in owners/.
+CREATE TABLE owners (
+  id TEXT PRIMARY KEY,
+  pid INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  command TEXT NOT NULL,
+  started REAL NOT NULL,
+  ended REAL,
+  failed INTEGER -- 1: what it opened is to be stopped
+) STRICT, WITHOUT ROWID;
+
+-- Creates that somebody asked for: wanted, claimed (has the slot), sending, then one outcome: done,
+-- adopted, shared, refused, unknown or abandoned.
+CREATE TABLE intents (
+  id INTEGER PRIMARY KEY,
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  kind TEXT NOT NULL, -- simple or full: whose slot it takes
+  state TEXT NOT NULL,
+  owner TEXT NOT NULL REFERENCES owners (id),
+  asked REAL NOT NULL,
+  deadline REAL NOT NULL,
+  priority INTEGER NOT NULL,
+  share_key TEXT, -- of those that may share one capture with their equals
+  follows INTEGER, -- the intent whose capture it shares
+  sent REAL, -- since 1970, when the last attempt was sent
+  sent_boot REAL, -- the same on the boot clock of boot_id
+  boot_id TEXT,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  settled REAL,
+  capture TEXT,
+  ray TEXT,
+  error TEXT,
+  error_kind TEXT
+) STRICT;
+-- Open ones: few, whatever the table holds. Queries that want this index say "settled IS NULL".
+CREATE INDEX intents_open ON intents (account, kind) WHERE settled IS NULL;
+CREATE INDEX intents_capture ON intents (account, capture) WHERE capture IS NOT NULL;
+
+-- What is personal of an intent. Purged on its own; the intent stays.
+CREATE TABLE details (
+  intent INTEGER PRIMARY KEY REFERENCES intents (id),
+  params TEXT NOT NULL, -- JSON, the parameters of the API; no keys of buckets
+  who TEXT NOT NULL,
+  run TEXT NOT NULL,
+  script TEXT,
+  why TEXT,
+  case_id TEXT
+) STRICT;
+
+-- Captures that intents of this machine opened, and those of others that were seen to hold a slot.
+CREATE TABLE captures (
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  id TEXT NOT NULL,
+  intent INTEGER REFERENCES intents (id), -- absent: somebody else's
+  type TEXT,
+  status TEXT,
+  seen REAL NOT NULL, -- when its status was last looked at
+  is_done INTEGER NOT NULL DEFAULT 0,
+  is_detached INTEGER NOT NULL DEFAULT 0, -- it outlives the run that opened it
+  stop_asked REAL,
+  file TEXT,
+  bytes INTEGER,
+  sha256 TEXT,
+  downloaded REAL,
+  held_at REAL,
+  held_why TEXT,
+  purged REAL,
+  PRIMARY KEY (account, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX captures_open ON captures (account) WHERE is_done = 0 AND type = 'full';
+
+-- The two limits of an account: when the next create is possible, and the capture in the way.
+CREATE TABLE slots (
+  account INTEGER NOT NULL REFERENCES accounts (id),
+  kind TEXT NOT NULL,
+  free_at REAL NOT NULL DEFAULT 0,
+  capture TEXT,
+  PRIMARY KEY (account, kind)
+) STRICT, WITHOUT ROWID;
+
+-- The chain: each row holds the hash of the one before. What a row is about stands in audit_data
+-- and may be purged; its digest stays.
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY,
+  at REAL NOT NULL,
+  event TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE audit_data (
+  seq INTEGER PRIMARY KEY REFERENCES audit (seq),
+  salt TEXT NOT NULL,
+  data TEXT NOT NULL
+) STRICT;
+
+-- When something was last done that is done once in a while.
+CREATE TABLE marks (
+  name TEXT PRIMARY KEY,
+  at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+]],
+}
+
+return M

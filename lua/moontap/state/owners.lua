@@ -1,0 +1,94 @@
+-- owners: which process wrote what, and whether it is still there. A process holds a lock on a
+-- file of its own in owners/; the lock goes away with the process, however that ends.
+
+local clock = require "moontap.clock"
+local origin = require "moontap.origin"
+local sys = require "moontap.native.sys"
+
+local M = {}
+
+local PRIVATE <const> = 448 -- 0700
+
+---@class moontap.state.Owner
+---@field id string
+---@field who string the user
+---@field lock? any held once others can know of this process
+
+local function file_of(state, id)
+  return ("%s/owners/%s"):format(state.dir, id)
+end
+
+---This process, which nobody knows of yet.
+---@return moontap.state.Owner
+function M.new()
+  local id = sys.random_bytes(8):gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+  return { id = id, who = sys.user() }
+end
+
+---Makes this process known, once, before it writes anything that is its own.
+---@param state moontap.State
+---@return any ok
+---@return table|nil err
+function M.declare(state)
+  local owner = state.owner
+  if owner.lock then return true end
+  local ok, err = sys.mkdir_p(state.dir .. "/owners", PRIVATE)
+  if not ok then return nil, err end
+  local lock
+  lock, err = sys.lock(file_of(state, owner.id))
+  if not lock then return nil, err end
+  ok, err = state.db:transaction(false, function()
+    return state.db:run("INSERT INTO owners (id, pid, host, command, started) "
+      .. "VALUES (?, ?, ?, ?, ?)", owner.id, sys.getpid(), sys.host_name(), origin.command(),
+      clock.now())
+  end)
+  if not ok then
+    lock:release()
+    os.remove(file_of(state, owner.id))
+    return nil, err
+  end
+  owner.lock = lock
+  return true
+end
+
+---Says that this process has ended in its own way.
+---@param state moontap.State
+---@param failed? boolean
+function M.finish(state, failed)
+  local owner = state.owner
+  if not owner.lock then return end
+  local ok = state.db:transaction(false, function()
+    return state.db:run("UPDATE owners SET ended = ?, failed = ? WHERE id = ?", clock.now(),
+      failed and 1 or 0, owner.id)
+  end)
+  -- unsaid, the next process takes it for one that was killed: the lock says so
+  owner.lock:release()
+  owner.lock = nil
+  if ok then os.remove(file_of(state, owner.id)) end
+end
+
+---Is the process `id` still there?
+---@param state moontap.State
+---@param id string
+---@return boolean
+function M.is_alive(state, id)
+  if id == state.owner.id then return true end
+  local path = file_of(state, id)
+  if not sys.stat(path) then return false end
+  local lock = sys.lock(path)
+  if not lock then return true end
+  os.remove(path)
+  lock:release()
+  return false
+end
+
+---What is known of the process `id`, as the journal shows it.
+---@param state moontap.State
+---@param id string
+---@return table|nil
+function M.describe(state, id)
+  local row = state.db:row("SELECT * FROM owners WHERE id = ?", id)
+  return row or nil
+end
+
+return M
