@@ -76,12 +76,12 @@ end
 ---@param capture table
 function M.settle(intent, capture)
   local account = intent.account
+  if intent.row then
+    observer.settled(intent, capture)
+    intent.is_settled = true -- if that raised, for lack of memory say, it is found out about
+  end
   account.ids[account.next] = capture.id
   account.next = account.next % IDS_MAX + 1
-  if intent.row then
-    intent.is_settled = true
-    observer.settled(intent, capture)
-  end
 end
 
 --- The ids that intents of the account of `intent` were answered with, as a set: of this process,

@@ -201,6 +201,52 @@ assert(table.concat(order, " ") == "first second low", table.concat(order, " "))
     assert.equal(0, #listed())
   end)
 
+  it("is neither lost nor doubled wherever memory runs out", function()
+    start_simulator("--speed", "1000", "--knob", "rate_limit=0", "--knob", "list_max=1000")
+    local code = [[
+local host = require "moontap.native.host"
+assert(pcaps.list())
+assert(pcaps.create { type = "simple", time_limit = 60, packet_limit = 5 })
+local n, failed = 0, nil
+repeat
+  n = n + 1
+  host.fail_alloc(n)
+  local ok, cap, err = pcall(pcaps.create, { type = "simple", time_limit = 60, packet_limit = 5,
+    filter_v1 = { destination_port = n } }, { deadline = 20 })
+  failed = host.alloc_failed()
+  host.fail_alloc(0)
+  local message = tostring(ok and err or cap)
+  assert(ok and cap or message:find "not enough memory" or message:find "out of memory", message)
+until not failed
+print(n)]]
+    local status, out, err = command.run({ command.moontap, "run", "--speed", "1000", "-e", code },
+      { cwd = dir, env = env, limit = 110 })
+    assert.equal(0, status, err)
+    assert.is_true(tonumber(out) > 100)
+    assert.same(listed(), journaled())
+    assert.equal("0\n", query "SELECT count(*) FROM intents WHERE settled IS NULL")
+  end)
+
+  it("is not sent from a state whose disk is full, or can only be read", function()
+    if not os.execute "unshare -rm true 2>/dev/null" then
+      pending "no name spaces here"
+      return
+    end
+    start_simulator()
+    local code = ("local cap, err = pcaps.create(%s) print(cap, err.kind, err.sent, err)")
+      :format(SIMPLE)
+    for _, make in ipairs { "dd if=/dev/zero of=full/filler bs=4k 2>/dev/null",
+                            "mount -o remount,ro full" } do
+      local line = "mkdir -p full && mount -t tmpfs -o size=400k none full && "
+        .. "\"$0\" captures --state full -q && { %s; exec \"$0\" run --state full -e \"$1\"; }"
+      local status, out, err = command.run({ "unshare", "-rm", "bash", "-c", line:format(make),
+        command.moontap, code }, { cwd = dir, env = env })
+      assert.equal(0, status, err)
+      assert.matches("^nil\tio\tno\tcreate not sent, because it could not be written down: ", out)
+    end
+    assert.equal(0, #listed())
+  end)
+
   it("is not sent from a state that others hold or that is broken in its tables", function()
     start_simulator()
     succeeds "assert(pcaps.list())"

@@ -68,11 +68,10 @@ end
 -- The way of a process out: what it opened and leaves behind in a failed run is stopped.
 function leave(status)
   if not state.is_open() then return end
-  local ok = true
   if status ~= 0 and not config.sim then
-    ok = moontap.timeout(STOP_LIMIT, require("moontap.gate.stops").stop_own)
+    moontap.timeout(STOP_LIMIT, require("moontap.gate.stops").stop_own)
   end
-  state.close(status ~= 0 and not ok)
+  state.close(status ~= 0) -- what could not be stopped is, by whoever comes next
 end
 
 ---From now on `client` works for `caller`.

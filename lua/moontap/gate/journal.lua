@@ -55,6 +55,7 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   local ok, err = write(context.account, intent, params, options)
   if not ok then return nil, err.lost_turn and err or wish.not_written(err) end
   host.point "sending"
+  intent.sent = clock.boot()
   local cap, problem, body = next(client, params, options, path, intent)
   host.point "answered"
   if not cap and not retry.is_open(problem) then

@@ -41,6 +41,7 @@ end
 local function no_slot(intent, place)
   local why = place.ahead > 0 and ("%d before it"):format(place.ahead)
     or place.capture and ("capture %s still runs"):format(place.capture)
+    or place.holder and "another create is under way"
     or "the last one was too short a time ago"
   return errors.new("quota", ("no slot for this %s capture before its deadline: %s"):format(
     intent.wish.kind, why), { sent = "no", retryable = true, attempts = intent.attempts })
@@ -181,6 +182,7 @@ end
 
 -- Stands in the queue, and sends when it is its turn.
 local function queue(next, client, context, intent, params, options, path)
+  intent.sent = nil -- who waits has opened nothing, and is nobody's rival
   if not intent.row then
     local ok, err = wish.ask(intent)
     if not ok then return nil, err end

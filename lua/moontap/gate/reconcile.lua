@@ -30,12 +30,12 @@ local function conclude(context, row, cap, why, found)
   if not cap then
     local ids = {}
     for i, other in ipairs(found or {}) do ids[i] = tostring(other.id) end
-    outcome.error = errors.new("unknown_outcome", ("the process that sent it has died; %s%s")
+    outcome.error = errors.new("unknown_outcome", ("whoever sent it did not see an answer; %s%s")
       :format(why, #ids > 0 and ": " .. table.concat(ids, ", ") or ""))
     log.warn("a %s capture of %s may have been opened or not: %s", row.kind,
       clock.format(row.sent // 1), outcome.error.message)
   else
-    log.info("capture %s was opened by a process that died; it is known now", cap.id)
+    log.info("capture %s was opened, and nobody had seen the answer; it is known now", cap.id)
   end
   local ok, err = context.account:settle(row.id, outcome)
   host.point "reconciled"
@@ -55,7 +55,7 @@ local function settle(client, context, row, is_patient)
     local ok, err = context.account:release(row.id)
     if not ok then return nil, err end
     if not is_patient then return true end
-    return nil, errors.new("unknown_outcome", ("a create of a process that died is open: %s")
+    return nil, errors.new("unknown_outcome", ("a create whose answer nobody has seen is open: %s")
       :format(why), { sent = "no" })
   end
   return conclude(context, row, cap, why, found)

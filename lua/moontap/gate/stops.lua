@@ -9,26 +9,23 @@ local M = {}
 
 local TIMEOUT <const> = 10 -- seconds of one attempt
 
+local function stop(cap)
+  local ok, err = cap:stop { timeout = TIMEOUT, deadline = TIMEOUT }
+  if ok then opened.forget(cap) end
+  io.stderr:write(ok
+    and ("moontap: stopped capture %s, because this run did not end well\n"):format(cap.id)
+    or ("moontap: capture %s goes on: %s\n"):format(cap.id, err.message))
+end
+
 ---Stops what this process has opened and what still runs.
----@return boolean is_done
 function M.stop_own()
-  local is_done = true
   for _, cap in ipairs(opened.running()) do
-    local is_left = opened.is_detached(cap)
-    local ok, err = is_left, nil
-    if not is_left then ok, err = cap:stop { timeout = TIMEOUT, deadline = TIMEOUT } end
-    if is_left then
+    if opened.is_detached(cap) then
       log.info("%s goes on, as it was asked to", tostring(cap))
-    elseif ok then
-      opened.forget(cap)
-      io.stderr:write(("moontap: stopped capture %s, because this run did not end well\n"):format(
-        cap.id))
     else
-      is_done = false
-      io.stderr:write(("moontap: capture %s goes on: %s\n"):format(cap.id, err.message))
+      stop(cap)
     end
   end
-  return is_done
 end
 
 ---Stops what processes that failed or died have left running.

@@ -48,6 +48,8 @@ end
 
 -- Runs `fn` in a transaction in which must() may give up.
 local function atomically(self, is_durable, fn)
+  local ok, err = owners.declare(self.state)
+  if not ok then return nil, err end
   local results = table.pack(pcall(self.transaction, self, is_durable, fn))
   if results[1] then return table.unpack(results, 2, results.n) end
   if getmetatable(results[2]) == Failed then return nil, results[2].err end
@@ -297,11 +299,18 @@ end
 ---@return table|nil err
 function Account:inherit(kind)
   local state = self.state
+  local open = "SELECT id, owner, state FROM intents WHERE account = ? AND "
+    .. "(?2 IS NULL OR kind = ?2) AND " .. OPEN .. " ORDER BY id"
+  local rows, err = state.db:rows(open, self.id, kind)
+  if not rows then return nil, err end
+  local has_dead = false
+  for _, row in ipairs(rows) do
+    has_dead = has_dead or not owners.is_alive(state, row.owner)
+  end
+  if not has_dead then return {} end
   return atomically(self, false, function()
     local list = {}
-    for _, row in ipairs(must(state.db:rows("SELECT id, owner, state FROM intents "
-      .. "WHERE account = ? AND (?2 IS NULL OR kind = ?2) AND " .. OPEN .. " ORDER BY id", self.id,
-      kind))) do
+    for _, row in ipairs(must(state.db:rows(open, self.id, kind))) do
       if not owners.is_alive(state, row.owner) then
         if row.state == "sending" then
           must(state.db:run("UPDATE intents SET owner = ? WHERE id = ?", state.owner.id, row.id))
@@ -392,7 +401,9 @@ end
 ---@return any ok
 ---@return table|nil err
 function Account:part(id)
-  return self.state.db:run("UPDATE intents SET follows = NULL WHERE id = ?", id)
+  return atomically(self, false, function()
+    return self.state.db:run("UPDATE intents SET follows = NULL WHERE id = ?", id)
+  end)
 end
 
 local M = {}

@@ -122,24 +122,21 @@ function M.detach(self, id)
 end
 
 ---Full captures that still ran when the process that opened them failed or vanished, and that
----nobody has stopped. Each is given out once: it counts as stopped from then on.
+---nobody has stopped.
 ---@param is_gone fun(owner: string): boolean
 ---@return string[]|nil ids
 ---@return table|nil err
 function M.orphans(self, is_gone)
-  local db = self.state.db
-  return db:transaction(false, function()
-    local rows, err = db:rows("SELECT c.id, i.owner, o.ended, o.failed FROM captures c "
-      .. "JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner WHERE c.account = ? "
-      .. "AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL",
-      self.id)
-    if not rows then return nil, err end
-    local ids = {}
-    for _, row in ipairs(rows) do
-      if row.failed == 1 or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
-    end
-    return ids
-  end)
+  local rows, err = self.state.db:rows("SELECT c.id, i.owner, o.ended, o.failed FROM captures c "
+    .. "JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner WHERE c.account = ? "
+    .. "AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL",
+    self.id)
+  if not rows then return nil, err end
+  local ids = {}
+  for _, row in ipairs(rows) do
+    if row.failed == 1 or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
+  end
+  return ids
 end
 
 ---Everything that was asked for here, the newest first.

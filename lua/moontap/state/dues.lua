@@ -261,8 +261,10 @@ end
 ---@return any ok
 ---@return table|nil err
 function M.started(state, run, log)
-  return state.db:run("UPDATE runs SET state = 'running', started = ?, log = ? WHERE id = ?",
-    clock.now(), log, run)
+  return atomic.run(state.db, false, function()
+    return state.db:run("UPDATE runs SET state = 'running', started = ?, log = ? WHERE id = ?",
+      clock.now(), log, run)
+  end)
 end
 
 local function add_attempt(db, row, at)
@@ -313,7 +315,10 @@ end
 ---@return table|nil err
 function M.settle_lost(state, retries)
   local db = state.db
-  local rows, err = db:rows "SELECT * FROM runs WHERE state IN ('claimed', 'running') ORDER BY id"
+  local ok, err = owners.declare(state)
+  if not ok then return nil, err end
+  local rows
+  rows, err = db:rows "SELECT * FROM runs WHERE state IN ('claimed', 'running') ORDER BY id"
   if not rows then return nil, err end
   local lost, alive = {}, {}
   for _, row in ipairs(rows) do
@@ -323,7 +328,6 @@ function M.settle_lost(state, retries)
     if not alive[row.owner] and row.owner ~= state.owner.id then lost[#lost + 1] = row end
   end
   if #lost == 0 then return lost end
-  local ok
   ok, err = atomic.run(db, true, function()
     for _, row in ipairs(lost) do
       must(db:run("UPDATE runs SET state = 'lost', ended = ?, error = 'the daemon died' "

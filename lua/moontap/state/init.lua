@@ -118,13 +118,8 @@ function M.open_at(dir)
     handle, err = open_once(path)
   end
   if not handle then return nil, failure("open", path, err) end
-  local state = setmetatable({ path = path, dir = dir, db = handle, accounts = {} }, State)
-  state.owner, err = owners.begin(state)
-  if not state.owner then
-    handle:close()
-    return nil, err
-  end
-  return state
+  return setmetatable({ path = path, dir = dir, db = handle, accounts = {}, owner = owners.new() },
+    State)
 end
 
 local current -- of this process
@@ -165,12 +160,16 @@ function State:account(base_url, account_id)
   local name = base_url .. " " .. account_id
   local account = self.accounts[name]
   if account then return account end
-  local ok, err = self.db:run("INSERT OR IGNORE INTO accounts (base_url, account_id) VALUES (?, ?)",
-    base_url, account_id)
-  if not ok then return nil, err end
-  local row
-  row, err = self.db:row("SELECT id FROM accounts WHERE base_url = ? AND account_id = ?",
-    base_url, account_id)
+  local find = "SELECT id FROM accounts WHERE base_url = ? AND account_id = ?"
+  local row, err = self.db:row(find, base_url, account_id)
+  if row == false then
+    row, err = self.db:transaction(false, function()
+      local ok, why = self.db:run("INSERT OR IGNORE INTO accounts (base_url, account_id) "
+        .. "VALUES (?, ?)", base_url, account_id)
+      if not ok then return nil, why end
+      return self.db:row(find, base_url, account_id)
+    end)
+  end
   if not row then return nil, err end
   account = require "moontap.state.account".new(self, row.id)
   account.base_url, account.account_id = base_url, account_id

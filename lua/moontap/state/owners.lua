@@ -11,32 +11,44 @@ local PRIVATE <const> = 448 -- 0700
 
 ---@class moontap.state.Owner
 ---@field id string
----@field lock any
----@field who string
+---@field who string the user
+---@field lock? any held once others can know of this process
 
 local function file_of(state, id)
   return ("%s/owners/%s"):format(state.dir, id)
 end
 
----Makes this process known.
+---This process, which nobody knows of yet.
+---@return moontap.state.Owner
+function M.new()
+  local id = sys.random_bytes(8):gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+  return { id = id, who = sys.user() }
+end
+
+---Makes this process known, once, before it writes anything that is its own.
 ---@param state moontap.State
----@return moontap.state.Owner|nil
+---@return any ok
 ---@return table|nil err
-function M.begin(state)
+function M.declare(state)
+  local owner = state.owner
+  if owner.lock then return true end
   local ok, err = sys.mkdir_p(state.dir .. "/owners", PRIVATE)
   if not ok then return nil, err end
-  local id = (sys.random_bytes(8):gsub(".", function(c) return ("%02x"):format(c:byte()) end))
   local lock
-  lock, err = sys.lock(file_of(state, id))
+  lock, err = sys.lock(file_of(state, owner.id))
   if not lock then return nil, err end
-  ok, err = state.db:run("INSERT INTO owners (id, pid, host, command, started) "
-    .. "VALUES (?, ?, ?, ?, ?)", id, sys.getpid(), sys.host_name(), origin.command(), clock.now())
+  ok, err = state.db:transaction(false, function()
+    return state.db:run("INSERT INTO owners (id, pid, host, command, started) "
+      .. "VALUES (?, ?, ?, ?, ?)", owner.id, sys.getpid(), sys.host_name(), origin.command(),
+      clock.now())
+  end)
   if not ok then
     lock:release()
-    os.remove(file_of(state, id))
+    os.remove(file_of(state, owner.id))
     return nil, err
   end
-  return { id = id, lock = lock, who = sys.user() }
+  owner.lock = lock
+  return true
 end
 
 ---Says that this process has ended in its own way.
@@ -44,10 +56,14 @@ end
 ---@param failed? boolean
 function M.finish(state, failed)
   local owner = state.owner
-  local ok = state.db:run("UPDATE owners SET ended = ?, failed = ? WHERE id = ?", clock.now(),
-    failed and 1 or 0, owner.id)
+  if not owner.lock then return end
+  local ok = state.db:transaction(false, function()
+    return state.db:run("UPDATE owners SET ended = ?, failed = ? WHERE id = ?", clock.now(),
+      failed and 1 or 0, owner.id)
+  end)
   -- unsaid, the next process takes it for one that was killed: the lock says so
   owner.lock:release()
+  owner.lock = nil
   if ok then os.remove(file_of(state, owner.id)) end
 end
 
@@ -61,6 +77,7 @@ function M.is_alive(state, id)
   if not sys.stat(path) then return false end
   local lock = sys.lock(path)
   if not lock then return true end
+  os.remove(path)
   lock:release()
   return false
 end
