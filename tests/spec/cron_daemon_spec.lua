@@ -293,6 +293,35 @@ describe("a daemon that is killed", function()
     end)
   end
 
+  it("leaves no full capture running: the next one stops it at its start", function()
+    start_simulator()
+    write("policy.lua", [[return { ["*"] = { pcaps = { types = { "full" }, colos = { "ams01" },
+      max_byte_limit = 1000000, per_day = 5 }, buckets = { "captures" } } }]])
+    playbook("full", [[
+      local cap = assert(pcaps.create { type = "full", colo_name = "ams01", time_limit = 30000,
+        byte_limit = 1000000, destination_conf = "s3://captures/x?region=a",
+        filter_v1 = { destination_port = 53 } })
+      print "opened"
+      moontap.sleep(600)]])
+    succeeds("run", "-e", [[
+      local bucket = "s3://captures/x?region=a"
+      local ownership = assert(pcaps.ownership.create { destination_conf = bucket })
+      local f = assert(io.open("bucket/s3/captures/x/" .. ownership.filename))
+      assert(pcaps.ownership.validate { destination_conf = bucket,
+        ownership_challenge = f:read "a" })]])
+    local process = await_start(start { "--policy", dir .. "/policy.lua" })
+    succeeds("trigger", "full")
+    await_open_run()
+    command.poll(function()
+      return select(2, run("log", "1")):find("opened", 1, true)
+    end, 20, "a capture")
+    process.signal "KILL"
+    process.wait()
+    daemon = nil
+    process = await_start(start { "--policy", dir .. "/policy.lua" })
+    await_words(process, "stopped capture")
+  end)
+
   it("takes its runs' processes along", function()
     playbook("stuck", 'print "here" while true do end')
     local process = await_start(start())
@@ -309,6 +338,69 @@ describe("a daemon that is killed", function()
     daemon = await_start(start())
     assert.equal("lost", list("runs", "--json")[1].state)
     assert.equal("lost", list("history", "--json")[1].verdict)
+  end)
+end)
+
+describe("a night in which the clock jumps", function()
+  -- The calendar is moved and nothing else: libfaketime also moves timers of the boot clock, which
+  -- then never come.
+  local SHIFT <const> = [[
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int bad = (int)syscall(SYS_clock_gettime, id, ts);
+    const char *by = getenv("SHIFTED_BY");
+    if (bad == 0 && id == CLOCK_REALTIME && by != NULL) ts->tv_sec += atol(by);
+    return bad;
+}
+]]
+
+  -- Lets the daemon live from that moment on for so many seconds.
+  local function live_from(moment, seconds)
+    local by = assert(clock.parse((moment:gsub(" ", "T") .. "Z"))) - clock.now()
+    local process = await_start(start(nil, { LD_PRELOAD = dir .. "/shift.so",
+      SHIFTED_BY = ("%d"):format(by // 1),
+      ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":verify_asan_link_order=0" }))
+    moontap.sleep(seconds)
+    assert.equal(0, (process.stop()))
+    daemon = nil
+  end
+
+  local function fired(name)
+    local times = {}
+    for _, due in ipairs(list("history", "--json", name)) do
+      if due.verdict == "fired" then table.insert(times, 1, clock.format(due.nominal)) end
+    end
+    return times
+  end
+
+  before_each(function()
+    write("shift.c", SHIFT)
+    assert.equal(0, (command.run { "cc", "-shared", "-fPIC", "-O1", "-o", dir .. "/shift.so",
+      dir .. "/shift.c" }))
+    playbook("fixed", "", 'tz = "Europe/Berlin",', "30 2 * * *")
+    playbook("star", "", 'tz = "Europe/Berlin",', "*/30 * * * *")
+  end)
+
+  it("fires once what was due in the hour that is left out", function()
+    live_from("2026-03-29 00:59:57", 6)
+    assert.same({ "2026-03-29T01:00:00Z" }, fired "fixed")
+    assert.same({ "2026-03-29T01:00:00Z" }, fired "star")
+    live_from("2026-03-29 01:29:57", 6)
+    assert.same({ "2026-03-29T01:00:00Z" }, fired "fixed")
+    assert.same({ "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z" }, fired "star")
+  end)
+
+  it("fires once what comes twice, and each time what has a star", function()
+    live_from("2026-10-25 00:29:57", 6)
+    live_from("2026-10-25 01:29:57", 6)
+    assert.same({ "2026-10-25T00:30:00Z" }, fired "fixed")
+    assert.same({ "2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z" },
+      fired "star")
   end)
 end)
 

@@ -182,6 +182,20 @@ local function open_server(self)
   return true
 end
 
+-- What runs that died have left at the API is settled and stopped: that is what the first call of
+-- a client does. The schedule does not wait for it.
+local function settle_creates(self)
+  local open = dues.has_open_creates(self.state)
+  if not open then return end
+  task.spawn_detached({ name = "what dead runs have left" }, function()
+    local ok, list, err = pcall(require "pcaps".list)
+    if not ok then list, err = nil, list end
+    if not list then
+      log.warn("cron: what dead runs may have left at the API is not known yet: %s", tostring(err))
+    end
+  end)
+end
+
 local function live(self)
   local ok, err = open_server(self)
   if not ok then return nil, err end
@@ -191,6 +205,7 @@ local function live(self)
   if not count then return nil, err end
   ok, err = self.engine:settle()
   if not ok then return nil, err end
+  settle_creates(self)
   dues.note(self.state, "start", nil, ("%d playbooks, %d files that cannot be used"):format(count,
     #self.broken))
   say("%d playbooks, %d files that cannot be used; times are UTC unless a playbook says otherwise",

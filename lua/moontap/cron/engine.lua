@@ -21,7 +21,9 @@ local sleep = effects.caller "sleep"
 
 local M = {}
 
-local NAP <const> = 1              -- seconds between two looks at the clock and at requests
+-- Seconds between two looks at the clock and at requests; below one the loop arms no timer of the
+-- kernel.
+local NAP <const> = 0.9
 local NAP_VIRTUAL <const> = 3600
 local STEP <const> = 1             -- seconds that the clock may drift between two looks
 local AHEAD <const> = 300          -- … that a cursor may be in the future

@@ -359,6 +359,15 @@ function M.give_up_waiting(state, name, before)
     .. "planned < ?2 AND trigger = 'cron'", name, before, clock.now())
 end
 
+---Are there creates whose outcome is open, or full captures that may still run?
+---@param state moontap.State
+---@return boolean
+function M.has_open_creates(state)
+  local row = state.db:row("SELECT EXISTS (SELECT 1 FROM intents WHERE settled IS NULL) OR EXISTS "
+    .. "(SELECT 1 FROM captures WHERE is_done = 0 AND type = 'full' AND is_detached = 0) AS is_so")
+  return row ~= nil and row ~= false and row.is_so == 1
+end
+
 -- What people do ---------------------------------------------------------------------------
 
 ---Asks for a run beside the schedule. The daemon, or the next one, starts it.
