@@ -500,6 +500,25 @@ row("cron-next", "the next of 30 2 * * mon-fri, CPU", function()
   }
 end)
 
+-- Playbooks ------------------------------------------------------------------------------------
+
+local function playbooks(mode, count)
+  return lines_of(shell { program, "run", script "playbooks", mode, tostring(count) })
+end
+
+row("playbooks-load", "10,000 playbooks loaded and scheduled", function()
+  return { unit = "s", limit = 2, ours = { tonumber(playbooks("load", quick and 1000 or 10000)[1]) } }
+end)
+
+row("playbooks-memory", "memory with 10,000 playbooks", function()
+  return { unit = "MB", limit = 100,
+           ours = { tonumber(playbooks("load", quick and 1000 or 10000)[2]) } }
+end)
+
+row("playbooks-due", "1,000 due in one second, start lag, p99", function()
+  return { unit = "s", limit = 2, ours = { tonumber(playbooks("due", quick and 100 or 1000)[1]) } }
+end)
+
 -- Report ----------------------------------------------------------------------------------------
 
 local function judge(result)

@@ -403,6 +403,34 @@ describe("the engine", function()
     assert.equal(1000, count)
   end)
 
+  it("decides later what could not be written down, and once", function()
+    to_minute()
+    local decide, failures = dues.decide, 0
+    dues.decide = function(...)
+      if failures < 3 then
+        failures = failures + 1
+        return nil, errors.new("io", "the disk is full")
+      end
+      return decide(...)
+    end
+    local fired = {}
+    local one = start({ make { on = { cron = "*/5 * * * *" }, overlap = "allow",
+      catchup = { policy = "all", window = "1d", max = 100 } } }, function(job)
+      assert.is_nil(fired[job.nominal])
+      fired[job.nominal] = true
+      return true
+    end)
+    run_for(one, 6 * 3600)
+    dues.decide = decide
+    assert.equal(3, failures)
+    local rows = history()
+    for i, row in ipairs(rows) do
+      assert.equal("fired", row.verdict)
+      if i > 1 then assert.equal(300, row.nominal - rows[i - 1].nominal) end
+    end
+    assert.is_true(#rows >= 70)
+  end)
+
   it("purges history and leaves the cursors", function()
     local one = start { make() }
     run_for(one, 6 * 3600)
