@@ -515,6 +515,12 @@ row("playbooks-memory", "memory with 10,000 playbooks", function()
            ours = { tonumber(playbooks("load", quick and 1000 or 10000)[2]) } }
 end)
 
+row("playbooks-lag", "due time to start, one playbook", function()
+  local lags = {}
+  for i = 1, quick and 1 or 5 do lags[i] = tonumber(playbooks("due", 1)[1]) * 1000 end
+  return { unit = "ms", limit = 100, ours = lags }
+end)
+
 row("playbooks-due", "1,000 due in one second, start lag, p99", function()
   return { unit = "s", limit = 2, ours = { tonumber(playbooks("due", quick and 100 or 1000)[1]) } }
 end)

@@ -129,6 +129,7 @@ describe("the daemon", function()
     local text = succeeds("log", tostring(runs[#runs].id))
     assert.matches("Z hello\t1\tAuthorization: %[hidden%]\n", text)
     assert.matches("moontap: done\n$", text)
+    assert.equal(text, command.read_file(runs[#runs].log))
     assert.matches("^ok\n", get "/healthz")
     assert.matches('moontap_playbook_runs_total{playbook="tick",result="ok"} [2-9]', get "/metrics")
     assert.equal(0, (process.stop()))
@@ -169,6 +170,25 @@ describe("the daemon", function()
       seen[one.playbook] = succeeds("log", tostring(one.id)):match "Z (%a+)\n"
     end
     assert.same({ a = "two", b = "one" }, seen)
+  end)
+
+  it("tells a service manager that it is ready, lives, and stops", function()
+    local listen = [[$| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
+      bind(S, pack_sockaddr_un($ARGV[0])) or die;
+      while (defined recv(S, $text, 4096, 0)) { print "$text\n"; last if $text =~ /STOPPING/ }]]
+    local manager = command.start { "perl", "-MSocket", "-e", listen, dir .. "/notify" }
+    command.poll(function() return lfs.attributes(dir .. "/notify") end, 20, "the socket")
+    local process = await_start(start(nil, { NOTIFY_SOCKET = dir .. "/notify",
+      WATCHDOG_USEC = "2000000" }))
+    command.poll(function()
+      return select(2, manager.stdout():gsub("WATCHDOG=1", "")) >= 2
+    end, 20, "its heart")
+    assert.matches("READY=1\nMAINPID=" .. process.pid, manager.stdout(), 1, true)
+    assert.equal(0, (process.stop()))
+    daemon = nil
+    local status, out = manager.wait()
+    assert.equal(0, status)
+    assert.matches("STOPPING=1", out)
   end)
 
   it("loads anew when a file changes, with --watch", function()

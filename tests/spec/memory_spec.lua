@@ -156,6 +156,11 @@ local operations = {
     point = function() native.host.point("memory") end,
     exit_status = function() native.host.exit_status("timeout") end,
     on_interrupt = function() native.host.on_interrupt(nil) end,
+    on_signal = function()
+      local ok, err = native.host.on_signal("HUP", print)
+      if not ok then return nil, err end
+      return native.host.on_signal("HUP", nil)
+    end,
     tasks = function() native.host.tasks() end,
   },
   http = {
@@ -217,6 +222,7 @@ local operations = {
       if lock then lock:release() end
     end,
     mkdir_p = function() return native.sys.mkdir_p(dir .. "/a/b") end,
+    notify = function() native.sys.notify "READY=1" end,
     random_bytes = function() native.sys.random_bytes(8) end,
     read_file = function() return native.sys.read_file("scripts/first-capture.lua") end,
     read_line = function()

@@ -149,3 +149,33 @@ describe("rules", function()
     assert.matches("need an entry", rules.refuses_create(set, full()))
   end)
 end)
+
+describe("the operator's policy", function()
+  local policy = require "moontap.gate.policy"
+  local tempdir = require "support.tempdir"
+
+  local function read(text)
+    return tempdir.with(function(dir)
+      local f <close> = assert(io.open(dir .. "/policy.lua", "w"))
+      f:write(text)
+      f:close()
+      return policy.read(dir .. "/policy.lua")
+    end)
+  end
+
+  it("is data, and has no globals", function()
+    assert.same({ ["a-*"] = { pcaps = { types = { "full" } } } },
+      read 'return { ["a-*"] = { pcaps = { types = { "full" } } } }')
+    for text, why in pairs {
+      ["return { a = { pcaps = os.getenv 'x' } }"] = "global 'os'",
+      ["return 5"] = "it returns a number",
+      ["while true do end"] = "it does not end",
+      ["return {"] = "near <eof>",
+      ["return { a = { pcap = {} } }"] = 'a"].pcap: unknown field; did you mean "pcaps"',
+      ["return { {} }"] = "expected the pattern of a name",
+    } do
+      local _, err = read(text)
+      assert.matches(why, err.message, 1, true)
+    end
+  end)
+end)

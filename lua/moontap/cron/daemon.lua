@@ -201,7 +201,9 @@ local function live(self)
   if not ok then return nil, err end
   listen_to_signals(self)
   local count
+  self.is_loading = true
   count, err = self:load()
+  self.is_loading = false
   if not count then return nil, err end
   ok, err = self.engine:settle()
   if not ok then return nil, err end
@@ -212,6 +214,10 @@ local function live(self)
     count, #self.broken)
   sys.notify(("READY=1\nMAINPID=%d"):format(sys.getpid()))
   local watcher = self.args.watch and task.spawn({ name = "watching files" }, self.watch, self)
+  if self.wants_reload then
+    self.wants_reload = false
+    self:reload()
+  end
   self.engine:run()
   if watcher then
     watcher:cancel()
@@ -243,6 +249,7 @@ function M.run(args)
   local self = setmetatable({ args = args, state = state, broken = {}, by_file = {} }, Daemon)
   self.engine = engine.new {
     state = state, runs_max = args.max_runs, on_tick = make_heartbeat(),
+    log_of = function(run) return runner.log_path(state.dir, run) end,
     run = runner.new { dir = state.dir, policy = function() return self.policy end },
   }
   local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over

@@ -58,12 +58,12 @@ local function is_sooner(a, b)
 end
 
 ---@param options { state: moontap.State, run: fun(job: moontap.cron.Job): any, table?,
----  runs_max?: integer, on_tick?: fun() }
+---  runs_max?: integer, on_tick?: fun(), log_of?: fun(run: integer): string } log_of: file of a log
 ---@return table engine
 function M.new(options)
   return setmetatable({
     state = options.state, run_job = options.run, runs_max = options.runs_max or RUNS_MAX,
-    on_tick = options.on_tick or function() end,
+    on_tick = options.on_tick or function() end, log_of = options.log_of or function() end,
     entries = {}, playbooks = {}, queue = heap.new(is_sooner),
     running = {}, ready = {}, count = 0, is_dirty = true,
     nap_max = host.is_virtual() and NAP_VIRTUAL or NAP,
@@ -201,6 +201,7 @@ end
 
 local function carry_out(self, job)
   host.point "run.claimed"
+  job.log = self.log_of(job.run)
   if not check(dues.started(self.state, job.run, job.log)) then return end
   host.point "run.started"
   local began = clock.boot()

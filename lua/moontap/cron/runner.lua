@@ -24,6 +24,14 @@ local PING_TIMEOUT <const> = 10
 local PING_TEXT_MAX <const> = 10000
 local STOP_TIMEOUT <const> = 10
 
+---Where the log of a run is.
+---@param dir string of the state
+---@param run integer
+---@return string
+function M.log_path(dir, run)
+  return ("%s/logs/%d.log"):format(dir, run)
+end
+
 local function client_of(job, policy)
   local options = {}
   if job.playbook.account then options.account = job.playbook.account end
@@ -105,7 +113,7 @@ local function open_log(job, dir)
   local folder = dir .. "/logs"
   local ok, err = sys.mkdir_p(folder, PRIVATE)
   if not ok then return nil, err end
-  local path = ("%s/%d.log"):format(folder, job.run)
+  local path = M.log_path(dir, job.run)
   local file, why = io.open(path, "w")
   if not file then return nil, errors.new("io", why) end
   file:setvbuf "line"
@@ -198,14 +206,6 @@ function M.new(options)
     if result == nil and err == nil then return true end
     return result, err
   end
-end
-
----Where the log of a run is.
----@param dir string
----@param run integer
----@return string
-function M.log_path(dir, run)
-  return ("%s/logs/%d.log"):format(dir, run)
 end
 
 return M

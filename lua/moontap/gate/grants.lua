@@ -96,6 +96,11 @@ M.effects["api.stop"] = function(next, client, id, options, ...)
     return deny(("stop %s refused: --read-only changes nothing"):format(id))
   end
   local why = refuse_verb(client, "stop")
+  local caller = gate.caller(client)
+  if not why and caller and options and options.force and caller.rules.is_default then
+    why = ("stop %s refused by the defaults: a playbook without grants stops its own captures only")
+      :format(id)
+  end
   if why then return deny(why) end
   if not (options and options.force) and is_foreign(client, id) then
     return deny(("stop %s refused: this host did not open it; to stop it all the same: "

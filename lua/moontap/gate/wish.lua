@@ -42,7 +42,7 @@ function M.of(context, intent, params)
   intent.context, intent.wish = context, {
     kind = params.type == "full" and "full" or "simple", params = wire, asked = asked,
     deadline = asked + (intent.ends - clock.boot()),
-    priority = options.priority or caller.priority or config.priority or PERSON,
+    priority = caller.priority or options.priority or config.priority or PERSON,
     share_key = options.share and share_key(wire) or nil,
     run = caller.run or config.run or context.account.state.owner.id,
     script = caller.playbook or origin.script(),
