@@ -40,7 +40,7 @@ local function write(account, intent, params, options)
   if intent.row then
     return account:sending(intent.row, now(), wish.wire(params, options and options.asked_at))
   end
-  local row, err = account:send_at_once(intent.wish, quota.interval(intent.wish.kind), now())
+  local row, err = account:send_at_once(intent.wish, now())
   if row == nil then return nil, err end
   if not row then
     return nil, errors.new("quota", "somebody else was faster", { lost_turn = true, sent = "no" })
