@@ -8,7 +8,9 @@ local clock = require "moontap.clock"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
 
-local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND "
+-- One that shares the capture of another takes no slot: it would stand in the way of the very
+-- intent that it waits for.
+local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND follows IS NULL AND "
   .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
 local OPEN <const> = "state IN ('wanted', 'claimed', 'sending')"
 
@@ -92,6 +94,10 @@ function Account:ask(wish)
       .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
       self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
       leader))
+    if leader then -- it waits for two now
+      must(state.db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?",
+        wish.priority, leader))
+    end
     must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
       .. "VALUES (?, ?, ?, ?, ?, ?, ?)", row, json.encode(wish.params), state.owner.who, wish.run,
       wish.script, wish.why, wish.case))
@@ -228,7 +234,9 @@ function Account:settle(id, outcome)
         settled = clock.now(), capture = cap and cap.id, ray = outcome.ray or err.ray,
         error = err.message, error_kind = err.kind,
       })
-    if cap and outcome.state ~= "shared" then self:note_opened(id, cap, outcome.detach) end
+    if cap and outcome.state ~= "shared" then
+      must(self:note_opened(id, cap, outcome.detach))
+    end
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
       and not captures.frees_slot(cap.status)
     if outcome.free_at or holds then

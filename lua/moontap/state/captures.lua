@@ -22,13 +22,15 @@ end
 ---@param intent integer
 ---@param cap table
 ---@param is_detached? boolean
+---@return any ok
+---@return table|nil err
 function M.note_opened(self, intent, cap, is_detached)
-  assert(self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
+  return self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
     .. "is_done, is_detached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
     .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
     .. "is_done = ?7, is_detached = ?8",
     self.id, cap.id, intent, cap.type, cap.status, clock.now(), DONE[cap.status] and 1 or 0,
-    is_detached and 1 or 0))
+    is_detached and 1 or 0)
 end
 
 ---Takes over how a capture stands. Unknown ones are left alone.
@@ -140,6 +142,13 @@ function M.orphans(self, is_gone)
     end
     return ids
   end)
+end
+
+---All captures that are known here, also those of others.
+---@return table[]|nil rows
+---@return table|nil err
+function M.known_captures(self)
+  return self.state.db:rows("SELECT * FROM captures WHERE account = ?", self.id)
 end
 
 ---Everything that was asked for here, the newest first.

@@ -109,6 +109,19 @@ CREATE TABLE audit_data (
   data TEXT NOT NULL
 ) STRICT;
 ]],
+  [[
+-- The last row of the chain: one that is cut off at its end is noticed.
+CREATE TABLE audit_head (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL,
+  hash TEXT NOT NULL
+) STRICT;
+INSERT INTO audit_head SELECT 1, seq, hash FROM audit ORDER BY seq DESC LIMIT 1;
+
+-- What tidying up asks for.
+CREATE INDEX intents_owner ON intents (owner);
+CREATE INDEX owners_open ON owners (started) WHERE ended IS NULL;
+]],
 }
 
 return M

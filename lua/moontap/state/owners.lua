@@ -8,6 +8,8 @@ local sys = require "moontap.native.sys"
 local M = {}
 
 local PRIVATE <const> = 448 -- 0700
+local LONG_AGO <const> = 86400 -- seconds
+local TIDY_MAX <const> = 10    -- processes that one start looks after
 
 ---@class moontap.state.Owner
 ---@field id string
@@ -16,6 +18,21 @@ local PRIVATE <const> = 448 -- 0700
 
 local function file_of(state, id)
   return ("%s/owners/%s"):format(state.dir, id)
+end
+
+-- Processes that were killed long ago and whose end nobody has noted: what they wrote stays, and
+-- counts as left by a run that failed.
+local function tidy(state)
+  local db = state.db
+  for _, row in ipairs(db:rows("SELECT id FROM owners WHERE ended IS NULL AND started < ? LIMIT ?",
+    clock.now() - LONG_AGO, TIDY_MAX) or {}) do
+    if not M.is_alive(state, row.id) then
+      local ok = db:run("DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM intents "
+        .. "WHERE owner = ?1)", row.id)
+        and db:run("UPDATE owners SET ended = ?, failed = 1 WHERE id = ?", clock.now(), row.id)
+      if ok then os.remove(file_of(state, row.id)) end
+    end
+  end
 end
 
 ---Makes this process known.
@@ -36,7 +53,9 @@ function M.begin(state)
     os.remove(file_of(state, id))
     return nil, err
   end
-  return { id = id, lock = lock, who = sys.user() }
+  state.owner = { id = id, lock = lock, who = sys.user() }
+  tidy(state)
+  return state.owner
 end
 
 ---Says that this process has ended in its own way.
@@ -44,7 +63,10 @@ end
 ---@param failed? boolean
 function M.finish(state, failed)
   local owner = state.owner
-  local ok = state.db:run("UPDATE owners SET ended = ?, failed = ? WHERE id = ?", clock.now(),
+  -- most processes ask for nothing: of those nothing need be kept
+  local ok = state.db:run("DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM intents "
+    .. "WHERE owner = ?1)", owner.id)
+    and state.db:run("UPDATE owners SET ended = ?, failed = ? WHERE id = ?", clock.now(),
     failed and 1 or 0, owner.id)
   -- unsaid, the next process takes it for one that was killed: the lock says so
   owner.lock:release()
@@ -56,7 +78,7 @@ end
 ---@param id string
 ---@return boolean
 function M.is_alive(state, id)
-  if id == state.owner.id then return true end
+  if state.owner and id == state.owner.id then return true end
   local path = file_of(state, id)
   if not sys.stat(path) then return false end
   local lock = sys.lock(path)
