@@ -4,7 +4,7 @@ local options = require "moontap.cmd.options"
 
 -- The order of `moontap help`. Each is a file of this folder.
 local NAMES <const> = {
-  "run", "repl", "captures", "get", "stop", "download", "slots", "audit",
+  "run", "repl", "captures", "get", "stop", "download", "slots", "audit", "doctor",
   "sim", "version", "help",
 }
 
