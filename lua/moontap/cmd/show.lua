@@ -84,7 +84,8 @@ M.line = clean
 -- What goes first where a screen is too narrow, in two rounds; then what may be cut, to how much;
 -- then what goes last.
 local SPARE <const> = { RAY = 1, FILE = 2, WHY = 3, BYTES = 4, LIMIT = 5, COLO = 6, TYPE = 7 }
-local SPARE_LATE <const> = { BY = 1, CASE = 2 }
+local SPARE_LATE <const> = { CASE = 1, BY = 2 }
+local FILTER_MIN <const> = 16 -- rather than that further columns go
 local CUT <const> = { { "FILTER", 10 }, { "NOTE", 8 } }
 local SPARE_LAST <const> = { PACKETS = 1, SUBMITTED = 2, NOTE = 3, FILTER = 4 }
 
@@ -143,13 +144,36 @@ local function cut(column, most)
   end
 end
 
+-- The names of columns without any value.
+local function empty_ones(columns)
+  local found, n = {}, 0
+  for _, column in ipairs(columns) do
+    local is_empty = true
+    for i = 2, #column do is_empty = is_empty and column[i] == "-" end
+    if is_empty then
+      n = n + 1
+      found[column[1]] = n
+    end
+  end
+  return found
+end
+
+-- By how much the filters may be cut.
+local function slack(columns)
+  for _, column in ipairs(columns) do
+    if column[1] == "FILTER" then return math.max(0, column.width - FILTER_MIN) end
+  end
+  return 0
+end
+
 -- Leaves out spare columns until the others fit, and cuts what is still too long.
-local function fit(columns, width)
+local function fit(columns, width, has_further)
+  if has_further then leave_out(columns, empty_ones(columns), width) end
   leave_out(columns, SPARE, width)
   for _, column in ipairs(columns) do
     if total_width(columns) > width and column[1] == "SUBMITTED" then shorten(column) end
   end
-  leave_out(columns, SPARE_LATE, width)
+  leave_out(columns, SPARE_LATE, width + slack(columns))
   for _, entry in ipairs(CUT) do
     for _, column in ipairs(columns) do
       local over = total_width(columns) - width
@@ -182,7 +206,7 @@ function M.table(caps, width, further)
   local columns, lines = {}, {}
   for c, column in ipairs(COLUMNS) do columns[c] = make_column(column, caps) end
   add_used(columns, further or {}, caps)
-  if width then fit(columns, width) end
+  if width then fit(columns, width, further ~= nil) end
   for i = 1, #caps + 1 do
     local cells = {}
     for c, column in ipairs(columns) do cells[c] = pad(column[i], column.width, column.right) end
