@@ -109,7 +109,9 @@ describe("the doctor", function()
       assert.equal(0, status)
       assert.equal("warn", checks.journal.status)
       assert.equal(1, checks.journal.data.open_intents)
-      assert.matches("left by processes that died: run %-e %(process %d+%)", checks.journal.message)
+      assert.equal(1, checks.journal.data.left_open)
+      assert.matches("1 of them left by what is gone: run %-e %(process %d+%)",
+        checks.journal.message)
     end
     assert.equal("sending\n", query "SELECT state FROM intents WHERE settled IS NULL")
   end)

@@ -409,6 +409,53 @@ assert(ids[1] == ids[2])]]):format(SIMPLE, SIMPLE))
   end)
 end)
 
+describe("a full capture whose run was killed before the answer came", function()
+  local FULL <const> = [[
+local bucket = "s3://captures/x?region=us-east-1"
+local function claim()
+  local ownership = assert(pcaps.ownership.create { destination_conf = bucket })
+  local challenge = assert(io.open("bucket/s3/captures/x/" .. ownership.filename)):read "a"
+  assert(pcaps.ownership.validate { destination_conf = bucket, ownership_challenge = challenge })
+end
+local function full(options)
+  return assert(pcaps.create({ type = "full", colo_name = "ams01", time_limit = 30000,
+    destination_conf = bucket }, options))
+end
+]]
+
+  it("is stopped once it was found, unless it is detached", function()
+    start_simulator()
+    succeeds(FULL .. "claim()")
+    for _, detach in ipairs { false, true } do
+      assert.equal(137, (run(FULL .. ("full { detach = %s }"):format(detach),
+        { MOONTAP_KILL_AT = "answered" })))
+      succeeds "assert(pcaps.list())"
+      local entry = list()[1]
+      assert.equal("adopted", entry.state)
+      assert.equal(detach, entry.stop_requested == nil)
+    end
+  end)
+
+  it("is stopped by whoever waits for its slot", function()
+    start_simulator()
+    succeeds(FULL .. "claim()")
+    local waiting = command.start({ command.moontap, "run", "--speed", tostring(SPEED), "-e", FULL
+      .. [[assert(pcaps.list())
+local f = assert(io.open("ready", "w"))
+f:close()
+while not io.open "go" do moontap.sleep(0.01) end
+print(full({ detach = true, deadline = "30s" }).id)]] }, { cwd = dir, env = env })
+    command.poll(function() return sys.stat(dir .. "/ready") end, 20, "the one who waits")
+    assert.equal(137, (run(FULL .. "full()", { MOONTAP_KILL_AT = "answered" })))
+    assert(sys.write_file(dir .. "/go", ""))
+    local status, out, err = waiting.wait()
+    assert.equal(0, status, err)
+    local entries = list()
+    assert.equal(2, #entries)
+    assert.is_nil(find(entries, out:match "%x+").stop_requested)
+  end)
+end)
+
 describe("audit", function()
   local CHANGES <const> = {
     ["an event"] = { "UPDATE audit SET event = 'create.refused' WHERE seq = 2", 2 },
@@ -515,10 +562,13 @@ describe("audit", function()
 end)
 
 describe("the state", function()
+  local OLDER <const> = "DROP TABLE audit_head; DROP INDEX intents_owner; DROP INDEX owners_open; "
+    .. "ALTER TABLE intents DROP COLUMN is_detached; ALTER TABLE intents DROP COLUMN is_lost; "
+    .. "PRAGMA user_version = 1"
+
   local function make_old()
     succeeds(CREATE)
-    query "DROP TABLE audit_head; DROP INDEX intents_owner; DROP INDEX owners_open"
-    query "PRAGMA user_version = 1"
+    query(OLDER)
   end
 
   local function backups()
@@ -549,8 +599,7 @@ describe("the state", function()
     start_simulator()
     make_old()
     assert.equal(0, (moontap("audit", "verify")))
-    query "DROP TABLE audit_head; DROP INDEX intents_owner; DROP INDEX owners_open"
-    query "PRAGMA user_version = 1"
+    query(OLDER)
     local processes = {}
     for i = 1, 6 do
       processes[i] = command.start({ command.moontap, "captures", "--json" }, { env = env })

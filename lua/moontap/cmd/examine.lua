@@ -291,12 +291,14 @@ function Examination:look_at_journal(health)
     parts[#parts + 1] = ("%d had an unknown outcome"):format(health.unknown)
   end
   if #health.dead > 0 then
-    parts[#parts + 1] = ("left by processes that died: %s; the next run settles what they left")
-      :format(table.concat(health.dead, ", "))
+    parts[#parts + 1] = health.left_open > 0
+      and ("%d of them left by what is gone: %s; the next run settles them"):format(
+        health.left_open, table.concat(health.dead, ", "))
+      or ("died without leaving one: %s"):format(table.concat(health.dead, ", "))
   end
-  self:add("journal", #health.dead > 0 and "warn" or "ok", table.concat(parts, "; "),
+  self:add("journal", health.left_open > 0 and "warn" or "ok", table.concat(parts, "; "),
     { open_intents = health.open_intents, unknown = health.unknown,
-      dead = json.array(health.dead) })
+      left_open = health.left_open, dead = json.array(health.dead) })
 end
 
 function Examination:look_at_chain(state)

@@ -163,6 +163,12 @@ local function learn(client, context, intent, err)
   if not ok then log.warn("%s; the slot could not be noted", problem.message) end
 end
 
+-- The error of a wait: whatever failed, no create was sent.
+local function unsent(intent, err)
+  intent.sent, err.sent = clock.boot(), "no"
+  return err
+end
+
 M.effects["api.create"] = function(next, client, params, options, path, intent)
   local context = gate.context(client)
   if not context then return next(client, params, options, path, intent) end
@@ -172,20 +178,23 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   end
   local ok, err = wish.ask(context, intent, params)
   if not ok then return nil, err end
+  -- what waits was not sent: it could have opened nothing that is looked for meanwhile
+  intent.sent = nil
   if intent.leader then
     local cap, why = share(client, context, intent)
     if cap then
       intent.is_shared = true
       return cap
     end
-    if why then return nil, why end
+    if why then return nil, unsent(intent, why) end
     intent.leader = nil
     ok, err = context.account:part(intent.row)
     if not ok then return nil, err end
   end
   local waited
   ok, waited = take_turn(client, context, intent)
-  if not ok then return nil, waited end
+  if not ok then return nil, unsent(intent, waited) end
+  intent.sent = clock.boot()
   params, options = wish.late(intent, params, options, waited)
   local cap, problem, body = next(client, params, options, path, intent)
   if not cap then learn(client, context, intent, problem) end

@@ -78,6 +78,8 @@ function M.inherit(client, context, kind)
       return nil, err
     end
   end
+  -- what was found may run on and hold the very slot that is waited for
+  if #rows > 0 and not config.read_only then stops.stop_orphans(client, context) end
   return true
 end
 

@@ -31,6 +31,7 @@ for name, fn in pairs(captures) do Account[name] = fn end
 ---@field deadline number since 1970
 ---@field priority integer
 ---@field share_key? string
+---@field detach? boolean its capture is to outlive the run
 ---@field run string
 ---@field script? string
 ---@field why? string
@@ -91,9 +92,10 @@ function Account:ask(wish)
   local id, err = atomically(self, false, function()
     leader = find_leader(self, wish.share_key)
     local _, row = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
-      .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
+      .. "deadline, priority, share_key, follows, is_detached) "
+      .. "VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?, ?)",
       self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
-      leader))
+      leader, wish.detach and 1 or 0))
     if leader then -- it waits for two now
       must(state.db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?",
         wish.priority, leader))
@@ -235,7 +237,7 @@ function Account:settle(id, outcome)
         error = err.message, error_kind = err.kind,
       })
     if cap and outcome.state ~= "shared" then
-      must(self:note_opened(id, cap, outcome.detach))
+      must(self:note_opened(id, cap, outcome.detach or me.is_detached == 1))
     end
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
       and not captures.frees_slot(cap.status)
@@ -285,7 +287,8 @@ function Account:inherit(kind)
       kind))) do
       if not owners.is_alive(state, row.owner) then
         if row.state == "sending" then
-          must(state.db:run("UPDATE intents SET owner = ? WHERE id = ?", state.owner.id, row.id))
+          must(state.db:run("UPDATE intents SET owner = ?, is_lost = 1 WHERE id = ?",
+            state.owner.id, row.id))
           list[#list + 1] = must(self:intent(row.id))
         else
           set_state(self, row.id, "abandoned", "create.abandoned", {},

@@ -131,14 +131,16 @@ end
 function M.orphans(self, is_gone)
   local db = self.state.db
   return db:transaction(false, function()
-    local rows, err = db:rows("SELECT c.id, i.owner, o.ended, o.failed FROM captures c "
+    local rows, err = db:rows("SELECT c.id, i.owner, i.is_lost, o.ended, o.failed "
+      .. "FROM captures c "
       .. "JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner WHERE c.account = ? "
       .. "AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL",
       self.id)
     if not rows then return nil, err end
     local ids = {}
     for _, row in ipairs(rows) do
-      if row.failed == 1 or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
+      local is_left = row.failed == 1 or row.is_lost == 1
+      if is_left or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
     end
     return ids
   end)

@@ -268,7 +268,8 @@ end
 
 ---How the database is, for those who look after it.
 ---@return { integrity: string, journal_mode: string, tables: integer, open_intents: integer,
----  unknown: integer, dead: string[] }|nil
+---  unknown: integer, dead: string[], left_open: integer }|nil `dead`: processes whose end nobody
+---  has noted, `left_open`: open intents of theirs
 ---@return table|nil err
 function State:health()
   local found, err = self.db:row("SELECT (SELECT count(*) FROM intents WHERE settled IS NULL) "
@@ -282,12 +283,16 @@ function State:health()
     found[key] = row[pragma]
   end
   local open
-  open, err = self.db:rows "SELECT id, pid, command FROM owners WHERE ended IS NULL"
+  open, err = self.db:rows("SELECT o.id, o.pid, o.command, (SELECT count(*) FROM intents i "
+    .. "WHERE i.owner = o.id AND i.settled IS NULL) AS intents FROM owners o "
+    .. "WHERE o.ended IS NULL OR o.id IN (SELECT owner FROM intents WHERE settled IS NULL)")
   if not open then return nil, err end
-  found.dead = {}
+  found.dead, found.left_open = {}, 0
   for _, row in ipairs(open) do
     if not owners.is_alive(self, row.id) then
-      found.dead[#found.dead + 1] = ("%s (process %d)"):format(row.command, row.pid)
+      found.left_open = found.left_open + row.intents
+      found.dead[#found.dead + 1] = row.pid == 0 and "a caller that did not wait"
+        or ("%s (process %d)"):format(row.command, row.pid)
     end
   end
   return found
