@@ -93,7 +93,7 @@ describe("the doctor", function()
 
   it("looks at the state without changing it", function()
     start_simulator()
-    assert.equal(0, (moontap("run", "-e", CREATE)))
+    assert.equal(0, (moontap("run", "--speed", "100", "-e", CREATE)))
     local checks, status = examine()
     assert.equal(0, status)
     assert.matches("version %d+ of its tables, whole, journal mode wal$", checks.database.message)

@@ -393,6 +393,13 @@ print(assert(pcaps.create({ type = "full", colo_name = "ams01", time_limit = 300
   end)
 end)
 
+it("a clock that was set back does not keep a slot", function()
+  start_simulator()
+  succeeds(CREATE)
+  query "UPDATE slots SET free_at = free_at + 100000"
+  succeeds(('assert(pcaps.create(%s, { deadline = "20s" }))'):format(SIMPLE))
+end)
+
 describe("a create that shares", function()
   it("does not stand in the way of the one whose capture it waits for", function()
     start_simulator()

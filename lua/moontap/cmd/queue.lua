@@ -50,8 +50,9 @@ local function capture_holder(account, id)
 end
 
 -- When the slot is free again, as far as that can be told.
-local function free_time(slot, state, now)
-  local at = math.max(now, math.min(state.free_at or 0, now + quota.SIMPLE_INTERVAL))
+local function free_time(slot, state, now, account)
+  local at = math.max(now, state.free_at and account.free_time(state, now,
+    quota.SIMPLE_INTERVAL) or 0)
   local holder = slot.holder
   if not holder then return at end
   if holder.capture then return holder.until_about and math.max(now, holder.until_about) end
@@ -96,7 +97,7 @@ function M.read(account)
     if state.capture and not slot.holder then
       slot.holder = capture_holder(account, state.capture)
     end
-    slot.free_at = free_time(slot, state, now)
+    slot.free_at = free_time(slot, state, now, account)
     slot.free_in = slot.free_at and math.max(0, slot.free_at - now)
     expect(slot)
     slots[i] = slot

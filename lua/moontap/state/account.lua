@@ -12,6 +12,7 @@ local owners = require "moontap.state.owners"
 -- intent that it waits for.
 local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND follows IS NULL AND "
   .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
+local FREE_MAX <const> = 600 -- seconds: no refusal asks to wait longer
 local OPEN <const> = "state IN ('wanted', 'claimed', 'sending')"
 
 ---@class moontap.state.Account
@@ -125,15 +126,26 @@ local function set_slot(self, kind, free_at, capture)
     free_at, capture))
 end
 
+---When a slot is free, as far as it is a matter of time.
+---@param slot { free_at: number }
+---@param now number
+---@param interval number
+---@return number
+---@return boolean is_absurd it says a time that only a clock that was set back explains
+function Account.free_time(slot, now, interval)
+  if slot.free_at - now > FREE_MAX + interval then return now + interval, true end
+  return slot.free_at, false
+end
+
 -- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
 local function obstacle(self, me, now, interval)
   local db = self.state.db
   local ahead = must(db:row("SELECT count(*) AS n FROM intents WHERE " .. AHEAD, self.id, me.kind,
     me.priority, me.id)).n
   local slot = slot_of(self, me.kind)
-  -- a clock that was set back must not keep a slot for ever
-  local free_at = math.min(slot.free_at, now + interval)
-  local place = { ahead = ahead, free_at = free_at, capture = slot.capture }
+  local free_at, is_absurd = Account.free_time(slot, now, interval)
+  local place = { ahead = ahead, free_at = free_at, capture = slot.capture, kind = me.kind,
+                  is_absurd = is_absurd }
   if ahead > 0 then
     place.first = must(db:row("SELECT id, owner FROM intents WHERE " .. AHEAD
       .. " ORDER BY priority DESC, id LIMIT 1", self.id, me.kind, me.priority, me.id))
@@ -165,6 +177,10 @@ function Account:claim(id, interval)
   if not ok then
     if getmetatable(place) == Failed then return nil, place.err end
     error(place, 0)
+  end
+  if place and place.is_absurd then -- for all, and once: the next look would put it off again
+    local ok_set, err = self:set_slot(place.kind, place.capture, place.free_at)
+    if not ok_set then return nil, err end
   end
   if place then return false, place end
   return atomically(self, false, function()
