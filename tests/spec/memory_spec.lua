@@ -203,6 +203,7 @@ local operations = {
     free_space = function() return native.sys.free_space(dir) end,
     getpid = function() native.sys.getpid() end,
     host_name = function() native.sys.host_name() end,
+    is_hung_up = function() native.sys.is_hung_up(0) end,
     isatty = function() native.sys.isatty(0) end,
     list = function() native.sys.list(dir) end,
     lock = function()

@@ -271,6 +271,7 @@ describe("the rest", function()
 
   it("knows what is no terminal", function()
     assert.is_false(sys.isatty(999))
+    assert.is_true(sys.is_hung_up(999))
     assert.is_nil(sys.terminal_size(999))
   end)
 

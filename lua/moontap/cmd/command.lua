@@ -4,7 +4,8 @@ local options = require "moontap.cmd.options"
 
 -- The order of `moontap help`. Each is a file of this folder.
 local NAMES <const> = {
-  "run", "repl", "captures", "get", "stop", "download", "sim", "version", "help",
+  "run", "repl", "captures", "get", "stop", "download", "slots", "audit", "doctor",
+  "sim", "version", "help",
 }
 
 local TITLES <const> = {

@@ -73,6 +73,10 @@ local ALL = {
     help = "where the API is (else CLOUDFLARE_BASE_URL, else Cloudflare's)" },
   account_id = { "--account-id", arg = "ID",
     help = "which account (else CLOUDFLARE_ACCOUNT_ID)" },
+  account = { "--account", arg = "NAME",
+    help = "which account of the accounts file, instead of --account-id and --token-file" },
+  accounts = { "--accounts", arg = "FILE",
+    help = "the accounts file (else ~/.config/moontap/accounts.ini, /etc/moontap/accounts.ini)" },
   token_file = { "--token-file", arg = "FILE",
     help = "file that holds the API token (else CLOUDFLARE_API_TOKEN)" },
   cacert = { "--cacert", arg = "FILE",
@@ -107,7 +111,8 @@ local ALL = {
 
 ---@type table<string, string[]>
 local GROUPS = {
-  api = { "sim", "base_url", "account_id", "token_file", "cacert", "speed", "state" },
+  api = { "sim", "account", "accounts", "base_url", "account_id", "token_file", "cacert", "speed",
+          "state" },
   output = { "json", "verbose", "quiet" },
   log = { "verbose", "quiet" },
   cron = { "timeout", "lock" },

@@ -20,7 +20,21 @@ local function is_loopback(url)
   return host == "localhost" or host == "::1" or host:match "^127%.%d+%.%d+%.%d+$" ~= nil
 end
 
+-- The address that an account of a name brings along.
+local function url_of_account(args)
+  if not args.account then return nil end
+  config.accounts = args.accounts
+  local account = require "moontap.accounts".find(args.account)
+  return account and account.base_url
+end
+
 local function check(args)
+  for _, name in ipairs { "account_id", "token_file" } do
+    if args.account and args[name] then
+      return usage(("--account names the account and its token: leave out --%s"):format(
+        (name:gsub("_", "-"))))
+    end
+  end
   if args.virtual_time and not args.sim then
     return usage "--virtual-time needs --sim: a real API does not wait for it"
   end
@@ -36,14 +50,14 @@ local function check(args)
     return usage "give one of --quiet and --verbose"
   end
   if args.sim then
-    for _, name in ipairs { "base_url", "account_id", "token_file", "cacert" } do
+    for _, name in ipairs { "base_url", "account", "account_id", "token_file", "cacert" } do
       if args[name] then
         return usage(("--sim brings its own API and account: leave out --%s"):format(
           (name:gsub("_", "-"))))
       end
     end
   elseif args.speed and args.speed ~= 1 then
-    local url = args.base_url or os.getenv "CLOUDFLARE_BASE_URL"
+    local url = args.base_url or url_of_account(args) or os.getenv "CLOUDFLARE_BASE_URL"
     if not url or not is_loopback(url) then
       return usage(("--speed is for simulators only; %s is none on this machine"):format(
         url or "Cloudflare's API"))
@@ -53,8 +67,8 @@ local function check(args)
 end
 
 local function apply(args)
-  for _, name in ipairs { "base_url", "account_id", "token_file", "cacert", "speed", "state",
-                          "quiet", "json" } do
+  for _, name in ipairs { "base_url", "account", "accounts", "account_id", "token_file", "cacert",
+                          "speed", "state", "quiet", "json" } do
     config[name] = args[name]
   end
   config.command, config.verbose = args.command, args.verbose

@@ -167,6 +167,12 @@ local function learn(client, context, intent, err)
   if not ok then log.warn("%s; the slot could not be noted", problem.message) end
 end
 
+-- The error of a wait: whatever failed, no create was sent.
+local function unsent(err)
+  err.sent = "no"
+  return err
+end
+
 -- The capture of an equal wish that waits already; nil when there is none, or an error.
 local function shared(client, context, intent)
   if not intent.leader then return nil end
@@ -188,9 +194,9 @@ local function queue(next, client, context, intent, params, options, path)
     if not ok then return nil, err end
   end
   local cap, err = shared(client, context, intent)
-  if cap or err then return cap, err end
+  if cap or err then return cap, err and unsent(err) end
   local ok, waited = take_turn(client, context, intent)
-  if not ok then return nil, waited end
+  if not ok then return nil, unsent(waited) end
   params, options = wish.late(intent, params, options, waited)
   return next(client, params, options, path, intent)
 end

@@ -42,6 +42,7 @@ function M.of(context, intent, params)
     kind = params.type == "full" and "full" or "simple", params = wire, asked = asked,
     deadline = asked + (intent.ends - clock.boot()),
     priority = options.priority or config.priority or PERSON,
+    detach = options.detach,
     share_key = options.share and share_key(wire) or nil,
     run = config.run or context.account.state.owner.id, script = origin.script(),
     why = options.why or config.why, case = options.case or config.case,

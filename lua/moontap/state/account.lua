@@ -9,8 +9,10 @@ local errors = require "moontap.errors"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
 
-local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL AND "
-  .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
+-- One that shares the capture of another takes no slot: it would stand in the way of the very
+-- intent that it waits for.
+local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL "
+  .. "AND follows IS NULL AND (priority > ?3 OR (priority = ?3 AND id < ?4))"
 local OPEN <const> = "settled IS NULL"
 local TAKEN_MAX <const> = 900 -- seconds for which a slot can be taken in advance
 local STALE <const> = 600 -- seconds beyond its deadline; looking for a lost answer takes less
@@ -32,6 +34,7 @@ for name, fn in pairs(captures) do Account[name] = fn end
 ---@field deadline number since 1970
 ---@field priority integer
 ---@field share_key? string
+---@field detach? boolean its capture is to outlive the run
 ---@field run string
 ---@field script? string
 ---@field why? string
@@ -92,12 +95,20 @@ local STANDING <const> = "SELECT "
 local FIRST <const> = "SELECT id, owner, deadline FROM intents WHERE " .. AHEAD
   .. " ORDER BY priority DESC, id LIMIT 1"
 
+---When a slot is free, as far as it is a matter of time.
+---@param slot { free_at?: number }
+---@param now number
+---@return number
+function Account.free_time(slot, now)
+  local free_at = slot.free_at or 0
+  return free_at - now > TAKEN_MAX and 0 or free_at -- the clock was set back since
+end
+
 -- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
 local function obstacle(self, me)
   local db, now = self.state.db, clock.now()
   local seen = must(db:row(STANDING, self.id, me.kind, me.priority, me.id))
-  local free_at = seen.free_at or 0
-  if free_at > now + TAKEN_MAX then free_at = 0 end -- the clock was set back since
+  local free_at = Account.free_time(seen, now)
   if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then return nil end
   local place = { ahead = seen.ahead, free_at = free_at, capture = seen.capture }
   if seen.ahead > 0 then
@@ -149,9 +160,13 @@ end
 local function write_wish(self, wish, leader)
   local state = self.state
   local _, id = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
-    .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
-    self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
-    leader))
+    .. "deadline, priority, share_key, follows, is_detached) "
+    .. "VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?, ?)", self.id, wish.kind, state.owner.id,
+    wish.asked, wish.deadline, wish.priority, wish.share_key, leader, wish.detach and 1 or 0))
+  if leader then -- it waits for two now
+    must(state.db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
+      leader))
+  end
   must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
     .. "VALUES (?, ?, ?, ?, ?, ?, ?)", id, json.encode(wish.params), state.owner.who, wish.run,
     wish.script, wish.why, wish.case))
@@ -263,13 +278,12 @@ function Account:settle(id, outcome)
   local cap, err = outcome.capture, outcome.error or {}
   return atomically(self, false, function()
     local me = read_intent(self, id)
-    if me.settled then -- by others, while this process stood still
-      if cap and outcome.state ~= "shared" then self:note_opened(id, cap, outcome.detach) end
-      return true
+    if cap and outcome.state ~= "shared" then
+      must(self:note_opened(id, cap, outcome.detach or me.is_detached == 1))
     end
+    if me.settled then return true end -- by others, while this process stood still
     finish(self, id, outcome.state, { capture = cap and cap.id, error = err.message,
       ray = outcome.ray or err.ray }, err)
-    if cap and outcome.state ~= "shared" then self:note_opened(id, cap, outcome.detach) end
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
       and not captures.frees_slot(cap.status)
     if outcome.free_at or holds then
@@ -325,8 +339,8 @@ function Account:inherit(kind)
     for _, row in ipairs(must(state.db:rows(open, self.id, kind))) do
       if is_gone(self, row) then
         if row.state == "sending" then
-          must(state.db:run("UPDATE intents SET owner = ?, deadline = max(deadline, ?) "
-            .. "WHERE id = ?", state.owner.id, clock.now(), row.id))
+          must(state.db:run("UPDATE intents SET owner = ?, is_lost = 1, "
+            .. "deadline = max(deadline, ?) WHERE id = ?", state.owner.id, clock.now(), row.id))
           list[#list + 1] = must(self:intent(row.id))
         else
           finish(self, row.id, "abandoned", {}, { kind = "cancelled",

@@ -22,13 +22,15 @@ end
 ---@param intent integer
 ---@param cap table
 ---@param is_detached? boolean
+---@return any ok
+---@return table|nil err
 function M.note_opened(self, intent, cap, is_detached)
-  assert(self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
+  return self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
     .. "is_done, is_detached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
     .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
     .. "is_done = ?7, is_detached = ?8",
     self.id, cap.id, intent, cap.type, cap.status, clock.now(), DONE[cap.status] and 1 or 0,
-    is_detached and 1 or 0))
+    is_detached and 1 or 0)
 end
 
 ---Takes over how a capture stands. Unknown ones are left alone.
@@ -127,16 +129,24 @@ end
 ---@return string[]|nil ids
 ---@return table|nil err
 function M.orphans(self, is_gone)
-  local rows, err = self.state.db:rows("SELECT c.id, i.owner, o.ended, o.failed FROM captures c "
-    .. "JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner WHERE c.account = ? "
-    .. "AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL",
-    self.id)
+  local rows, err = self.state.db:rows("SELECT c.id, i.owner, i.is_lost, o.ended, o.failed "
+    .. "FROM captures c JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner "
+    .. "WHERE c.account = ? AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 "
+    .. "AND c.stop_asked IS NULL", self.id)
   if not rows then return nil, err end
   local ids = {}
   for _, row in ipairs(rows) do
-    if row.failed == 1 or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
+    local is_left = row.failed == 1 or row.is_lost == 1
+    if is_left or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
   end
   return ids
+end
+
+---All captures that are known here, also those of others.
+---@return table[]|nil rows
+---@return table|nil err
+function M.known_captures(self)
+  return self.state.db:rows("SELECT * FROM captures WHERE account = ?", self.id)
 end
 
 ---Everything that was asked for here, the newest first.
