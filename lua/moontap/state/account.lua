@@ -8,6 +8,7 @@ local clock = require "moontap.clock"
 local errors = require "moontap.errors"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
+local retention = require "moontap.state.retention"
 
 local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL AND "
   .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
@@ -24,6 +25,7 @@ local Account = {}
 Account.__index = Account
 
 for name, fn in pairs(captures) do Account[name] = fn end
+for name, fn in pairs(retention.account) do Account[name] = fn end
 
 ---@class moontap.state.Wish
 ---@field kind "simple"|"full"

@@ -116,6 +116,12 @@ CREATE TABLE marks (
   at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 ]],
+  [[
+-- Of a purged capture, whose details are gone: the case it belonged to.
+ALTER TABLE captures ADD COLUMN case_id TEXT;
+-- When it was submitted, as the API says it.
+ALTER TABLE captures ADD COLUMN submitted TEXT;
+]],
 }
 
 return M
