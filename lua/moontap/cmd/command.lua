@@ -4,8 +4,8 @@ local options = require "moontap.cmd.options"
 
 -- The order of `moontap help`. Each is a file of this folder.
 local NAMES <const> = {
-  "run", "repl", "capture", "sweep", "captures", "get", "stop", "download", "hold", "release",
-  "purge", "sim", "version", "help",
+  "run", "repl", "capture", "sweep", "captures", "get", "stop", "download", "bundle", "hold",
+  "release", "purge", "sim", "version", "help",
 }
 
 local TITLES <const> = {
