@@ -87,7 +87,9 @@ function M.take(args, params, window, options)
   end
   local taken, why = M.finish(args, cap, params, window)
   if taken then return taken end
-  why.message = ("%s; moontap download %s fetches its file"):format(why.message, cap.id)
+  if cap.status ~= "failed" then
+    why.message = ("%s; moontap download %s fetches its file"):format(why.message, cap.id)
+  end
   why.capture = cap.id
   return nil, why
 end
