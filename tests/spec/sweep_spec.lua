@@ -156,7 +156,7 @@ describe("sweep", function()
     local from, to = clock.format(os.time() - 1000), clock.format(os.time() - 100)
     local argv = { command.moontap, "sweep", "--speed", SPEED, "--json", "--case", "c", "--from",
       from, "--to", to, with_filter("--limit", "5") }
-    for _, point in ipairs { "sending:2", "answered", "settled", "downloaded" } do
+    for _, point in ipairs { "sending:2", "settled", "downloaded", "answered" } do
       place.env.MOONTAP_KILL_AT = point
       assert.equal(137, (command.run(argv, { cwd = place.dir, env = place.env })), point)
     end

@@ -1,7 +1,8 @@
 -- past: what of a period was captured before, as the journal of this machine knows it.
 
 local clock = require "moontap.clock"
-local credentials = require "pcaps.credentials"
+local errors = require "moontap.errors"
+local gate = require "moontap.gate"
 local json = require "moontap.json"
 local taking = require "moontap.cmd.taking"
 local wanted = require "moontap.cmd.wanted"
@@ -11,15 +12,19 @@ local M = {}
 
 local OPENED <const> = { done = true, adopted = true, shared = true }
 
--- The account of the state that commands work with here. Asking the API first settles what
--- processes before this one have left open.
+-- The account of the state, once it is known what became of every create that was sent: one of a
+-- process that died may have captured a window of this very period.
 local function account_of()
-  local listed, err = require "pcaps".list()
+  local client = require "pcaps".client {}
+  local listed, err = client.list()
   if not listed then return nil, err end
-  local state, problem = require "moontap.state".current()
-  if not state then return nil, problem end
-  local settings = credentials.resolve {}
-  return state:account(settings.base_url, settings.account_id)
+  local context = gate.context(client)
+  if not context then return nil, errors.new("usage", "a sweep needs the gate, which is off") end
+  if not context.account then return nil, context.err end
+  local ok
+  ok, err = require "moontap.gate.reconcile".inherit(client, context, "simple")
+  if not ok then return nil, err end
+  return context.account
 end
 
 -- The window of a row of the journal; nil when it is none that a sweep could count on.
