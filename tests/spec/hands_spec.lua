@@ -160,12 +160,14 @@ describe("a full capture", function()
     local status, out, err = place:sim("capture", full())
     assert.equal(2, status)
     assert.equal("", out)
-    assert.matches("no %-%-byte%-limit: of 1 Gbit/s of traffic it writes 37.5 GB .* in 5m", err)
+    assert.matches("no %-%-byte%-limit: of 1 Gbit/s of traffic .* up to 37.5 GB .* in 5m", err)
+    err = select(3, place:sim("capture", full("--limit", "1000")))
+    assert.matches("up to 65.5 MB", err)
     assert.matches("%-%-yes goes on", err)
     for answer, expected in pairs { ["n\n"] = 1, ["\n"] = 1, ["y\n"] = 0 } do
       local terminal = pty.start({ command.moontap, "capture", "--sim", "--virtual-time",
         full("--time-limit", "1m") }, { cwd = place.dir })
-      terminal.expect "writes 7.5 GB"
+      terminal.expect "writes up to 7.5 GB"
       terminal.expect "Go on%? %[y/N%] "
       terminal.type(answer)
       assert.equal(expected, (terminal.finish()))

@@ -16,6 +16,7 @@ local windows = require "moontap.cmd.window"
 
 local FULL_SECONDS <const> = 300
 local LINE_RATE <const> = 125e6 -- bytes a second of 1 Gbit/s
+local PACKET_MAX <const> = 65535 -- bytes
 local UNITS <const> = { [""] = 1, K = 1e3, M = 1e6, G = 1e9 }
 
 local function convert_bytes(text)
@@ -170,9 +171,9 @@ end
 
 local function confirm_cost(args, params)
   if args.byte_limit then return true end
-  local most = size(LINE_RATE * params.time_limit)
+  local most = math.min(LINE_RATE * params.time_limit, (args.limit or math.huge) * PACKET_MAX)
   return wanted.confirm(args, ("this full capture has no --byte-limit: of 1 Gbit/s of traffic it "
-    .. "writes %s into the bucket in %s, stored at your cost"):format(most,
+    .. "writes up to %s into the bucket in %s, stored at your cost"):format(size(most),
     duration.format(params.time_limit)))
 end
 
