@@ -60,7 +60,9 @@ local function listed()
   local status, out, err = command.run({ command.moontap, "captures", "--json" }, { env = env })
   assert.equal(0, status, err)
   local ids = {}
-  for i, cap in ipairs(json.decode(out)) do ids[i] = cap.id end
+  for _, cap in ipairs(json.decode(out)) do
+    if cap.listed then ids[#ids + 1] = cap.id end
+  end
   table.sort(ids)
   return ids
 end

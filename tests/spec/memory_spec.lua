@@ -210,7 +210,9 @@ local operations = {
       local lock = native.sys.lock(dir .. "/lock")
       if lock then lock:release() end
     end,
+    lstat = function() return native.sys.lstat(dir) end,
     mkdir_p = function() return native.sys.mkdir_p(dir .. "/a/b") end,
+    place = function() native.sys.place(dir .. "/none", dir .. "/other") end,
     random_bytes = function() native.sys.random_bytes(8) end,
     read_file = function() return native.sys.read_file("scripts/first-capture.lua") end,
     read_line = function()
@@ -221,6 +223,7 @@ local operations = {
       if not redirection then return nil, err end
       return redirection:restore()
     end,
+    real_path = function() return native.sys.real_path(dir) end,
     remove = function() native.sys.remove(dir .. "/none") end,
     remove_tree = function() return native.sys.remove_tree(dir .. "/tree") end,
     rename = function() native.sys.rename(dir .. "/none", dir .. "/other") end,

@@ -118,6 +118,8 @@ local GROUPS = {
   cron = { "timeout", "lock" },
   script = { "virtual_time", "seed", "bucket", "memory" },
   world = { "scenario", "knob", "fault" },
+  simulated = { "virtual_time", "seed" },
+  state = { "state" },
   seed = { "seed" },
 }
 

@@ -8,6 +8,7 @@ local clock = require "moontap.clock"
 local errors = require "moontap.errors"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
+local retention = require "moontap.state.retention"
 
 -- One that shares the capture of another takes no slot: it would stand in the way of the very
 -- intent that it waits for.
@@ -26,6 +27,7 @@ local Account = {}
 Account.__index = Account
 
 for name, fn in pairs(captures) do Account[name] = fn end
+for name, fn in pairs(retention.account) do Account[name] = fn end
 
 ---@class moontap.state.Wish
 ---@field kind "simple"|"full"

@@ -309,6 +309,25 @@ function State:health()
   return found
 end
 
+---Takes out what is personal of what was purged: see retention.lua.
+---@param before number since 1970
+---@return { details: integer, audit: integer }|nil
+---@return table|nil err
+function State:purge_records(before)
+  return require "moontap.state.retention".purge_records(self, before)
+end
+
+---Whether a capture that was not purged has its file at `path`.
+---@param path string
+---@return boolean|nil
+---@return table|nil err
+function State:is_file_kept(path)
+  local row, err = self.db:row(
+    "SELECT 1 AS n FROM captures WHERE file = ? AND purged IS NULL", path)
+  if row == nil then return nil, err end
+  return row ~= false
+end
+
 ---@param failed? boolean
 function State:close(failed)
   if self.owner then owners.finish(self, failed) end

@@ -134,6 +134,12 @@ ALTER TABLE intents ADD COLUMN is_lost INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX intents_owner ON intents (owner);
 CREATE INDEX owners_open ON owners (started) WHERE ended IS NULL;
 ]],
+  [[
+-- Of a purged capture, whose details are gone: the case it belonged to.
+ALTER TABLE captures ADD COLUMN case_id TEXT;
+-- When it was submitted, as the API says it.
+ALTER TABLE captures ADD COLUMN submitted TEXT;
+]],
 }
 
 return M
