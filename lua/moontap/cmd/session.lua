@@ -54,7 +54,7 @@ end
 
 local function apply(args)
   for _, name in ipairs { "base_url", "account_id", "token_file", "cacert", "speed", "state",
-                          "quiet", "json" } do
+                          "quiet", "json", "read_only" } do
     config[name] = args[name]
   end
   config.command, config.verbose = args.command, args.verbose
@@ -132,6 +132,7 @@ local function open(args, releases)
     ok, err = start_sim(args, releases)
     if not ok then return nil, err end
   end
+  if args.read_only then require "moontap.gate".open() end
   if args.memory then require "moontap.native.host".set_memory_max(args.memory) end
   return true
 end

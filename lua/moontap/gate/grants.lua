@@ -15,7 +15,7 @@ end
 local function refuse(name)
   return function(next, ...)
     if config.read_only and world.changes(name, ...) then
-      return deny(("%s refused: --read-only changes nothing"):format(world.describe(name, ...)))
+      return deny(("refused to %s: --read-only changes nothing"):format(world.describe(name, ...)))
     end
     return next(...)
   end
@@ -34,7 +34,7 @@ end
 
 M.effects["api.stop"] = function(next, client, id, options, ...)
   if config.read_only then
-    return deny(("stop %s refused: --read-only changes nothing"):format(id))
+    return deny(("refused to stop %s: --read-only changes nothing"):format(id))
   end
   if not (options and options.force) and is_foreign(client, id) then
     return deny(("stop %s refused: this host did not open it; to stop it all the same: "
