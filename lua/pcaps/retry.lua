@@ -253,7 +253,8 @@ function M.define(op, attempt)
     end
     if intent then
       intents.settle(intent, result)
-      if result.type == "full" then opened.note(result, options and options.detach) end
+      local is_real = not config.dry_run
+      if is_real and result.type == "full" then opened.note(result, options and options.detach) end
     end
     return result
   end)

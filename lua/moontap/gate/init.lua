@@ -20,7 +20,7 @@ local M = {}
 
 ---The order in which a call meets them.
 ---@type string[]
-M.CHAIN = { "grants", "quota", "journal" }
+M.CHAIN = { "grants", "plan", "quota", "journal" }
 
 local STOP_LIMIT <const> = 10 -- seconds that leaving may take for stopping captures
 
@@ -31,6 +31,7 @@ local STOP_LIMIT <const> = 10 -- seconds that leaving may take for stopping capt
 ---@class moontap.gate.Context what the gate knows of a client
 ---@field account? moontap.state.Account nil when the state cannot be used
 ---@field err? table why not
+---@field is_refused? boolean there are no credentials to ask the API with
 
 local contexts = setmetatable({}, { __mode = "k" }) -- client -> context; false: no gate
 local is_open = false
@@ -62,7 +63,7 @@ end
 function leave(status)
   if not state.is_open() then return end
   local ok = true
-  if status ~= 0 and not config.sim then
+  if status ~= 0 and not config.sim and not config.dry_run then
     ok = moontap.timeout(STOP_LIMIT, require("moontap.gate.stops").stop_own)
   end
   state.close(status ~= 0 and not ok)
@@ -79,6 +80,7 @@ function M.attach(client)
   end
   local context = {}
   contexts[client] = context
+  if config.dry_run and not state.exists() then return end
   local store, err = state.current()
   if store then context.account, err = store:account(client.base_url, client.account_id) end
   if not context.account then
@@ -87,6 +89,13 @@ function M.attach(client)
     return
   end
   if not config.dry_run then require("moontap.gate.reconcile").at_start(client, context) end
+end
+
+---A client that could not be set up: `err` says why.
+---@param client userdata
+---@param err table
+function M.refuse(client, err)
+  contexts[client] = { err = err, is_refused = true }
 end
 
 ---@param client userdata
