@@ -310,6 +310,68 @@ end
     assert.matches("bucket    s3://captures/x?", out, 1, true)
   end)
 
+  it("ends where a capture that really runs is waited for", function()
+    write("full.lua", [[
+local bucket = "s3://captures/x?region=us-east-1"
+local ownership = assert(pcaps.ownership.create { destination_conf = bucket })
+local challenge = assert(io.open("bucket/s3/captures/x/" .. ownership.filename)):read "a"
+assert(pcaps.ownership.validate { destination_conf = bucket, ownership_challenge = challenge })
+print(assert(pcaps.create({ type = "full", colo_name = "ams01", time_limit = 3000,
+  destination_conf = bucket }, { detach = true })).id)]])
+    local status, out, err = moontap { "run", "full.lua" }
+    assert.equal(0, status, err)
+    local id = out:match "%x+"
+    local document = plan(([[
+local cap = assert(pcaps.get "%s")
+os.execute "tell"
+assert(cap:wait())
+os.execute "report"]]):format(id))
+    assert.equal("undecided", document.ends)
+    assert.equal("process.execute", ops(document))
+    assert.matches("waits for capture " .. id, document["end"].message, 1, true)
+    local step = plan([[assert(pcaps.create({ type = "full", colo_name = "ams01",
+      time_limit = 300, destination_conf = "s3://captures/x?region=us-east-1" },
+      { deadline = "2h" }))]]).steps[1]
+    assert.is_true(step.slot.wait > 2900 and step.slot.wait <= 3000)
+    assert.matches("capture " .. id .. " runs", step.slot.why, 1, true)
+    assert.equal(0, (moontap { "stop", "--force", id }))
+  end)
+
+  it("is bounded when the API does not answer", function()
+    assert.equal(0, (moontap { "sim", "fault", "list:silent" }))
+    local document = plan("os.execute 'a' pcaps.list()", { MOONTAP_PLAN_SECONDS = "1" })
+    assert.equal("limit", document.ends)
+    assert.equal("process.execute", ops(document))
+  end)
+
+  it("that is interrupted says what it has, with status 4", function()
+    local process = command.start({ command.moontap, "run", "--dry-run", "-e",
+      "os.execute 'a' print 'here' io.stdout:flush() while true do end" },
+      { cwd = dir, env = env })
+    command.poll(function() return process.stderr():find "here" end, 20, "its output")
+    process.signal "INT"
+    local status, out = process.wait()
+    assert.equal(4, status)
+    assert.matches("  1  +0s  run a\n", out, 1, true)
+    assert.matches("not to its end: interrupted", out, 1, true)
+  end)
+
+  it("shows a loop once", function()
+    local _, out = moontap { "run", "--dry-run", "-e", "for i = 1, 9 do os.execute 'a' end" }
+    assert.matches("  1  %+0s  run a\n.*\n  …  8 more like it, the last at %+0s\n", out)
+  end)
+
+  it("ends where a number below the limit of a capture decides", function()
+    local code <const> = [[
+local cap = assert(pcaps.create { type = "simple", time_limit = 60, packet_limit = 10000 })
+cap:wait()
+if cap.packets_captured > 9000 then os.remove "a" end
+os.execute "b"]]
+    assert.equal("complete", plan(code).ends) -- there is no file a
+    write("a", "kept")
+    assert.equal("undecided", plan(code).ends)
+  end)
+
   it("holds no secret", function()
     local document = plan([[
 local bucket = "s3://captures/x?access-key-id=AKgL2Fq&secret-access-key=gL2Fq"

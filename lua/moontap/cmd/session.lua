@@ -82,6 +82,11 @@ end
 
 Releases.__close, Releases.__gc = Releases.run, Releases.run
 
+-- Is what the command would do planned instead of done?
+local function is_planned(args)
+  return args.dry_run and not args.plans_itself
+end
+
 -- From now on time jumps; in a dry run it begins with the real one.
 local function set_virtual(args)
   local clock = require "moontap.native.clock"
@@ -105,7 +110,7 @@ local function start_sim(args, releases)
   sim, err = require "moontap.sim".start {
     scenario = args.scenario, knobs = knobs,
     bucket = args.bucket or dir .. "/bucket", seed = args.seed or DEFAULT_SEED, speed = args.speed,
-    transport = (args.virtual_time or args.dry_run) and "inproc" or nil,
+    transport = (args.virtual_time or is_planned(args)) and "inproc" or nil,
   }
   if not sim then return nil, err end
   table.insert(releases, function() sim:close() end)
@@ -132,7 +137,7 @@ local function open(args, releases)
     ok, err = take_lock(args, releases)
     if not ok then return nil, err end
   end
-  if args.virtual_time or args.dry_run then set_virtual(args) end
+  if args.virtual_time or is_planned(args) then set_virtual(args) end
   if args.seed or args.virtual_time then
     require "moontap.random".seed(args.seed or DEFAULT_SEED)
   end
@@ -155,7 +160,7 @@ function M.with(args, body)
   local releases <close> = setmetatable({}, Releases)
   local ok, err = open(args, releases)
   if not ok then return nil, err end
-  if args.dry_run then return require "moontap.plan".run(args, body) end
+  if is_planned(args) then return require "moontap.plan".run(args, body) end
   if not args.timeout then return body() end
   if not args.virtual_time then
     -- for a script that never waits, so that no timer of the loop can stop it

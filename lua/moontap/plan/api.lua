@@ -11,9 +11,11 @@ local schema = require "moontap.native.schema"
 local slots = require "moontap.plan.slots"
 local store = require "pcaps.store"
 local task = require "moontap.native.task"
+local World = require "moontap.plan.world"
 
 local M = {}
 
+local DONE <const> = { success = true, complete = true, failed = true }
 local READY_AFTER <const> = 2      -- seconds of a simple capture
 local CONVERSION <const> = 10      -- … of a full one, behind its time_limit
 local ANSWER_TIME <const> = 0.2    -- … of one look, so that a loop of them comes to its end
@@ -47,7 +49,8 @@ local function show(world, client, planned)
   end
   if planned.stopped then cap.stop_requested = planned.stopped end
   if world:elapsed() >= planned.done_at then
-    cap.status, cap.packets_captured = world.values.final, world.values.packets
+    cap.status = world.values.final
+    cap.packets_captured = world.values.is_empty and 0 or planned.most
     world:give(planned.step, { ["final status"] = cap.status,
                                packets_captured = cap.packets_captured })
   end
@@ -60,6 +63,11 @@ local function run_time(params)
 end
 
 M["api.create"] = function(world, _, client, params, options, _, intent)
+  local context = gate.context(client)
+  if context and context.err and not context.is_refused then
+    return nil, errors.new("io", "create not sent, because it could not be written down: "
+      .. context.err.message, { sent = "no", code = context.err.code })
+  end
   local asked = world:now()
   local echo = assert(schema.normalize("create", params, { allow_ipv6 = true, now = asked }))
   local patience = intent and intent.ends - native_clock.boot() or math.huge
@@ -75,9 +83,11 @@ M["api.create"] = function(world, _, client, params, options, _, intent)
   end
   local planned = {
     id = world:token("the id of step " .. step.number), step = step.number, echo = echo,
-    filter = echo.filter_v1, submitted = clock.format(world:now() // 1 + world.values.late),
+    filter = echo.filter_v1, most = echo.packet_limit,
+    submitted = clock.format(world:now() // 1 + world.values.late),
     done_at = world:elapsed() + run_time(params) / config.speed,
   }
+  planned.most = planned.most or World.PACKETS
   world.captures[planned.id] = planned
   world.captures[#world.captures + 1] = planned
   world:give(step, { id = planned.id, status = world.values.pending,
@@ -85,10 +95,24 @@ M["api.create"] = function(world, _, client, params, options, _, intent)
   return show(world, client, planned)
 end
 
+-- Time jumps here, and a capture of the real world does not go on meanwhile: whoever looks at it
+-- again waits for something that nobody knows yet.
+local function check_patience(world, id, cap)
+  if DONE[cap.status] then return end
+  local first = world.looks[id]
+  world.looks[id] = first or world:elapsed()
+  if first and first < world:elapsed() then
+    world:stop("undecided", ("the script waits for capture %s, which really is %s: how it ends is "
+      .. "not known"):format(id, tostring(cap.status)))
+  end
+end
+
 M["api.get"] = function(world, next, client, id, options, ...)
   local planned = world.captures[id]
   if not planned then
-    return read(world, client, "api.get", { id }, next, client, id, options, ...)
+    local cap, err = read(world, client, "api.get", { id }, next, client, id, options, ...)
+    if cap then check_patience(world, id, cap) end
+    return cap, err
   end
   world:wait(task.sleep, ANSWER_TIME)
   return show(world, client, planned)
@@ -119,7 +143,8 @@ M["api.download"] = function(world, _, client, id, _, path)
     path, err = store.path_of(client, id)
     if not path then return nil, err end
   end
-  world:plan_file(path, { step = step.number, is_capture = true })
+  world:plan_file(path, { step = step.number, is_capture = true,
+                          most = planned and planned.most })
   if not planned then step.invents = { "contents" } end
   return path
 end
@@ -195,7 +220,7 @@ end
 M["bucket.files"] = function(world, next, cap)
   local planned = type(cap) == "table" and world.captures[cap.id]
   if not planned then return next(cap) end
-  local has_files = world.values.file_packets > 0
+  local has_files = not world.values.is_file_empty
   world:give(planned.step, { files = has_files and 1 or 0 })
   if not has_files then return {} end
   local path = cap.id .. ".pcap"

@@ -3,6 +3,7 @@
 
 local gate_world = require "moontap.gate.world"
 local sys = require "moontap.native.sys"
+local World = require "moontap.plan.world"
 
 local M = {}
 
@@ -72,7 +73,8 @@ M["file.rename"] = function(world, next, from, to)
   local planned = world:planned_file(from)
   if not planned and not sys.stat(from) then return missing(from) end
   local step = world:step("file.rename", { from = from, to = to })
-  world:plan_file(to, { step = step.number, is_capture = planned and planned.is_capture })
+  world:plan_file(to, { step = step.number, is_capture = planned and planned.is_capture,
+                       most = planned and planned.most })
   world:plan_file(from, { step = step.number })
   return true
 end
@@ -97,7 +99,7 @@ M["capture.open"] = function(world, next, path, ...)
   local planned = type(path) == "string" and world:planned_file(path)
   if not planned then return next(path, ...) end
   if not planned.is_capture then check_read(world, path) end
-  local packets = world.values.file_packets
+  local packets = world.values.is_file_empty and 0 or planned.most or World.PACKETS
   local now = world:now() // 1
   local file = { path = path, packets = packets, bytes = 24 + packets * PACKET, snaplen = 65535,
                  link_type = 1, first = packets > 0 and now - 60 or nil,

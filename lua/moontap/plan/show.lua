@@ -10,10 +10,11 @@ local M = {}
 
 local HIDDEN <const> = "[hidden]"
 local SOURCE_MAX <const> = 90 -- bytes of a script's line in the text
+local REPEATED <const> = 3 -- steps that follow one like them are counted from so many on
 local LIMITS <const> = { "time_limit", "packet_limit", "byte_limit" }
 local ASSUMED <const> = {
   "what the API is asked to do succeeds, and captures are not failed",
-  "nobody else takes the slot meanwhile",
+  "nobody else takes the slot meanwhile, and what was read stays as it is",
 }
 
 -- A text that may be shown: no secret, one line, valid UTF-8.
@@ -243,6 +244,29 @@ local function add_step(lines, step)
   add(lines, "invented", step.invented and table.concat(step.invented, ", "))
 end
 
+-- What two steps have in common that need not be said twice.
+local function likeness(step)
+  return json.encode { step.summary, step.filter or {}, step.limits or {}, step.decision,
+                       step.slot and { step.slot.wait, step.slot.why } or {} }
+end
+
+-- A loop is shown once, with how often it goes on like that.
+local function add_steps(lines, steps)
+  local i = 1
+  while i <= #steps do
+    local last, kind = i, likeness(steps[i])
+    while steps[last + 1] and likeness(steps[last + 1]) == kind do last = last + 1 end
+    add_step(lines, steps[i])
+    if last - i >= REPEATED then
+      lines[#lines + 1] = ("  …  %d more like it, the last at +%s"):format(last - i,
+        span(steps[last].at))
+    else
+      for j = i + 1, last do add_step(lines, steps[j]) end
+    end
+    i = last + 1
+  end
+end
+
 local WENT_ON <const> = { step = "it goes on", ["end"] = "it ends", error = "it fails",
                           exit = "it leaves", limit = "it does not end",
                           undecided = "it cannot go on" }
@@ -269,7 +293,7 @@ local ENDS <const> = { complete = "complete", undecided = "undecided", failed = 
 ---@return string
 function M.text(document)
   local lines = { ("plan of %s, as of %s"):format(document.of, document.began) }
-  for _, step in ipairs(document.steps) do add_step(lines, step) end
+  add_steps(lines, document.steps)
   if #document.steps == 0 then lines[#lines + 1] = "     no step: nothing would be changed" end
   local ending = document["end"]
   lines[#lines + 1] = ("%s: %s"):format(ENDS[document.ends], ending.message)

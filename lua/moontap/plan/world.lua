@@ -13,25 +13,27 @@ local M = {}
 M.STEPS_MAX = 1000
 M.READS_MAX = 200       -- the API is really asked
 M.SPAN = 86400          -- seconds that a plan covers
+M.PACKETS = 1000000     -- of an invented capture without a packet_limit
 local PARKED <const> = 3600
 
----What is invented, in each of the two. `mark` is in ids and names, `late` in times.
+---What is invented, in each of the two. `mark` is in ids and names, `late` in times. A capture is
+---as full as it can be, or empty: what lies between must not decide alike in both.
 M.VALUES = {
-  { mark = 1, late = 0, pending = "pending", final = "success", packets = 1000,
-    file_packets = 1000, ownership = "pending", http_status = 200, http_body = "",
+  { mark = 1, late = 0, pending = "pending", final = "success", is_empty = false,
+    is_file_empty = false, ownership = "pending", http_status = 200, http_body = "",
     succeeds = true, output = "invented\n" },
-  { mark = 2, late = 1, pending = "running", final = "complete", packets = 0,
-    file_packets = 0, ownership = "submitted", http_status = 503, http_body = "invented",
+  { mark = 2, late = 1, pending = "running", final = "complete", is_empty = true,
+    is_file_empty = true, ownership = "submitted", http_status = 503, http_body = "invented",
     succeeds = false, output = "" },
 }
 
 ---Names that values have in plans -> which of VALUES is behind them.
 M.ORIGINS = {
-  ["HTTP status"] = "http_status", body = "http_body", ["bytes of the file"] = "file_packets",
-  challenge = "mark", ["exit status"] = "succeeds", filename = "mark", files = "file_packets",
+  ["HTTP status"] = "http_status", body = "http_body", ["bytes of the file"] = "is_file_empty",
+  challenge = "mark", ["exit status"] = "succeeds", filename = "mark", files = "is_file_empty",
   ["final status"] = "final", id = "mark", name = "mark", output = "output",
-  ["ownership status"] = "ownership", ["packets in the file"] = "file_packets",
-  packets_captured = "packets", status = "pending", submitted = "late", validated = "late",
+  ["ownership status"] = "ownership", ["packets in the file"] = "is_file_empty",
+  packets_captured = "is_empty", status = "pending", submitted = "late", validated = "late",
 }
 
 ---@class moontap.plan.Step
@@ -85,7 +87,7 @@ function M.new(number, shared, key)
   shared.began = shared.began or native.boot()
   return setmetatable({
     values = choose(number, key), shared = shared, steps = {}, given = {},
-    was_given = {}, captures = {}, ownerships = {}, files = {}, made = 0, names = {},
+    was_given = {}, captures = {}, ownerships = {}, files = {}, looks = {}, made = 0, names = {},
     read_at = {}, tasks = setmetatable({}, { __mode = "k" }), slots = {},
   }, World)
 end
@@ -192,13 +194,13 @@ end
 
 ---Notes that the run would have changed a file.
 ---@param path string
----@param file { step: integer, is_capture?: boolean }
+---@param file { step: integer, is_capture?: boolean, most?: integer } `most`: its packets
 function World:plan_file(path, file)
   self.files[normal(path)] = file
 end
 
 ---@param path string
----@return { step: integer, is_capture?: boolean }|nil
+---@return { step: integer, is_capture?: boolean, most?: integer }|nil
 function World:planned_file(path)
   return self.files[normal(path)]
 end
