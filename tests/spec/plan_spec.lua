@@ -387,6 +387,15 @@ error(bucket)]])
     assert.is_nil(json.encode(document):find(env.CLOUDFLARE_API_TOKEN, 1, true))
   end)
 
+  it("is valid whatever a script holds", function()
+    write("bytes.lua", 'os.execute("\xff\0") --\xe9 s3://b/x?k=gL2Fq\n')
+    local _, out = moontap { "run", "--dry-run", "--json", "bytes.lua" }
+    local step = json.decode(out).steps[1]
+    assert.equal("run ? ", step.summary)
+    assert.matches('^os.execute%("', step.decision.source)
+    assert.is_nil(out:find("gL2Fq", 1, true))
+  end)
+
   it("of a script with a bug fails as the script would", function()
     local document, status = plan(CREATE .. "error 'own bug'")
     assert.equal(1, status)

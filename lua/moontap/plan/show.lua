@@ -78,8 +78,9 @@ local function details_of(world, step)
 end
 
 local function place(sources, at)
-  return { file = clean(at.file), line = at.line, ["function"] = at.name,
-           source = sources:line(at) }
+  local source = sources:line(at)
+  return { file = clean(at.file), line = at.line, ["function"] = at.name and clean(at.name),
+           source = source and clean(source) }
 end
 
 -- The line that decided on a step, and those that led there.

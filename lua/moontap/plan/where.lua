@@ -1,6 +1,5 @@
 -- where: which lines of a script led to a call, and what stands on them.
 
-local log = require "moontap.log"
 local sys = require "moontap.native.sys"
 
 local M = {}
@@ -33,7 +32,7 @@ function M.chain(level)
     if not info then break end
     if info.currentline > 0 and not is_ours(info.source) then
       list[#list + 1] = { file = info.source:gsub("^[@=]", ""), line = info.currentline,
-                          name = info.name }
+                          name = info.what ~= "main" and info.name or nil }
     end
     level = level + 1
   end
@@ -45,7 +44,7 @@ end
 local Sources = {}
 Sources.__index = Sources
 
----What stands on a line, without a secret; nil when that cannot be read.
+---What stands on a line, as it is; nil when that cannot be read.
 ---@param place moontap.plan.Place
 ---@return string|nil
 function Sources:line(place)
@@ -58,7 +57,7 @@ function Sources:line(place)
   end
   local line = lines[place.line]
   line = line and line:match "^%s*(.-)%s*$"
-  return line and line ~= "" and log.redact(line) or nil
+  return line and line ~= "" and line or nil
 end
 
 ---@param texts table<string, string> what was not read from a file: name -> text
