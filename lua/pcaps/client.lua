@@ -142,6 +142,16 @@ local function set_up(state)
   return true
 end
 
+-- Sets it up when that was not done. A dry run asks for credentials only where it reads.
+local function prepare(state)
+  local ok, err = set_up(state)
+  if not ok and config.dry_run then
+    gate.refuse(state.handle, err)
+    return true
+  end
+  return ok, err
+end
+
 -- The function scripts call for operation `op`: checks, then the effect.
 local function face(state, op)
   local check, effect, handle = native.check[op], call[op], state.handle
@@ -149,7 +159,7 @@ local function face(state, op)
     return function(options)
       check(nil, options)
       if not state.ready then
-        local ok, err = set_up(state)
+        local ok, err = prepare(state)
         if not ok then return nil, err end
       end
       return effect(handle, nil, options)
@@ -158,7 +168,7 @@ local function face(state, op)
   return function(subject, options)
     check(subject, options)
     if not state.ready then
-      local ok, err = set_up(state)
+      local ok, err = prepare(state)
       if not ok then return nil, err end
     end
     return effect(handle, subject, options)
@@ -174,7 +184,7 @@ local function download_face(state)
         (path == "" and "an empty string" or type(path)), 2)
     end
     if not state.ready then
-      local ok, err = set_up(state)
+      local ok, err = prepare(state)
       if not ok then return nil, err end
     end
     return effect(handle, id, options, path)
@@ -190,6 +200,8 @@ local function add_faces(fields, state)
   end
 end
 
+local metatables = setmetatable({}, { __mode = "k" }) -- client -> that of its captures
+
 -- A client that is not set up yet.
 local function make(given)
   local fields = {
@@ -198,7 +210,9 @@ local function make(given)
     max_retries = given.max_retries or retry.MAX_RETRIES,
   }
   local rays = setmetatable({}, { __mode = "k" })
-  local handle = native.client(fields, capture.metatable(fields, rays), rays)
+  local meta = capture.metatable(fields, rays)
+  local handle = native.client(fields, meta, rays)
+  metatables[handle] = meta
   local state = { given = given, fields = fields, handle = handle, ready = false }
   add_faces(fields, state)
   return handle, state
@@ -236,6 +250,14 @@ function M.bare()
   state.fields.account_id, state.fields.base_url = settings.account_id, settings.base_url
   if config.verbose > 0 then native.observe(log_exchange) end
   return handle
+end
+
+--- A capture of `client` that no answer of the API stands behind.
+---@param client userdata
+---@param fields table
+---@return table
+function M.capture(client, fields)
+  return setmetatable(fields, metatables[client])
 end
 
 --- The default client, from the command line and the environment.

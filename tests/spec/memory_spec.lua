@@ -144,6 +144,7 @@ local operations = {
     load_script = function()
       native.host.load_script("scripts/first-capture.lua", { [0] = "x" })
     end,
+    alarm_left = function() native.host.alarm_left() end,
     outcome = function() native.host.outcome() end,
     on_exit = function() native.host.on_exit(nil) end,
     point = function() native.host.point("memory") end,

@@ -30,6 +30,7 @@ local TITLES <const> = {
 ---@field options? moontap.cmd.Option[] its own
 ---@field examples? string[]
 ---@field passes_rest? boolean the first operand and all that follows belong to a script
+---@field plans_itself? boolean --dry-run is its own affair; the gate lets no change through then
 ---@field run fun(args: table): integer|nil, table|nil exit status; nil and an error
 
 local HELP <const> = { "-h --help", help = "show this help" }

@@ -83,6 +83,9 @@ local ALL = {
     help = "trust the certificates in FILE instead of the system's" },
   speed = { "--speed", arg = "N", convert = convert_number,
     help = "a simulator's times are divided by N" },
+  dry_run = { "--dry-run",
+    help = "change nothing; print what would be done, as far as that can be said" },
+  read_only = { "--read-only", help = "refuse whatever would change something" },
   state = { "--state", arg = "DIR",
     help = "state directory (else XDG_STATE_HOME/moontap)" },
   json = { "--json", help = "print JSON" },
@@ -112,7 +115,7 @@ local ALL = {
 ---@type table<string, string[]>
 local GROUPS = {
   api = { "sim", "account", "accounts", "base_url", "account_id", "token_file", "cacert", "speed",
-          "state" },
+          "state", "dry_run", "read_only" },
   output = { "json", "verbose", "quiet" },
   log = { "verbose", "quiet" },
   cron = { "timeout", "lock" },

@@ -24,6 +24,7 @@ local M = {
     { "--dry-run", help = "only say what would be removed" },
   },
   groups = { "state", "output" },
+  plans_itself = true,
   examples = { "moontap purge --dry-run", "moontap purge --older-than 7d -q" },
 }
 

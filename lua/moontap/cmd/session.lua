@@ -46,6 +46,12 @@ local function check(args)
       return usage(("--%s needs --sim: a real API does as it likes"):format(name))
     end
   end
+  if args.dry_run and args.command == "repl" then
+    return usage "--dry-run plans scripts and commands; at a prompt, --read-only changes nothing"
+  end
+  if args.command == "run" and args.json and not args.dry_run then
+    return usage "--json needs --dry-run: what a script prints is up to the script"
+  end
   if args.quiet and (args.verbose or 0) > 0 then
     return usage "give one of --quiet and --verbose"
   end
@@ -68,7 +74,7 @@ end
 
 local function apply(args)
   for _, name in ipairs { "base_url", "account", "accounts", "account_id", "token_file", "cacert",
-                          "speed", "state", "quiet", "json" } do
+                          "speed", "state", "quiet", "json", "dry_run", "read_only" } do
     config[name] = args[name]
   end
   config.command, config.verbose = args.command, args.verbose
@@ -90,9 +96,16 @@ end
 
 Releases.__close, Releases.__gc = Releases.run, Releases.run
 
-local function set_virtual()
-  local clock = require "moontap.clock"
-  require "moontap.native.host".set_virtual(clock.parse(VIRTUAL_START))
+-- Is what the command would do planned instead of done?
+local function is_planned(args)
+  return args.dry_run and not args.plans_itself
+end
+
+-- From now on time jumps; in a dry run it begins with the real one.
+local function set_virtual(args)
+  local clock = require "moontap.native.clock"
+  local start = args.virtual_time and clock.parse(VIRTUAL_START) or clock.now()
+  require "moontap.native.host".set_virtual(start)
 end
 
 local function start_sim(args, releases)
@@ -111,7 +124,7 @@ local function start_sim(args, releases)
   sim, err = require "moontap.sim".start {
     scenario = args.scenario, knobs = knobs,
     bucket = args.bucket or dir .. "/bucket", seed = args.seed or DEFAULT_SEED, speed = args.speed,
-    transport = args.virtual_time and "inproc" or nil,
+    transport = (args.virtual_time or is_planned(args)) and "inproc" or nil,
   }
   if not sim then return nil, err end
   table.insert(releases, function() sim:close() end)
@@ -134,11 +147,11 @@ local function open(args, releases)
   local ok, err = check(args)
   if not ok then return nil, err end
   apply(args)
-  if args.lock then
+  if args.lock and not args.dry_run then
     ok, err = take_lock(args, releases)
     if not ok then return nil, err end
   end
-  if args.virtual_time then set_virtual() end
+  if args.virtual_time or is_planned(args) then set_virtual(args) end
   if args.seed or args.virtual_time then
     require "moontap.random".seed(args.seed or DEFAULT_SEED)
   end
@@ -146,6 +159,7 @@ local function open(args, releases)
     ok, err = start_sim(args, releases)
     if not ok then return nil, err end
   end
+  if args.read_only or args.dry_run then require "moontap.gate".open() end
   if args.memory then require "moontap.native.host".set_memory_max(args.memory) end
   return true
 end
@@ -160,6 +174,7 @@ function M.with(args, body)
   local releases <close> = setmetatable({}, Releases)
   local ok, err = open(args, releases)
   if not ok then return nil, err end
+  if is_planned(args) then return require "moontap.plan".run(args, body) end
   if not args.timeout then return body() end
   if not args.virtual_time then
     -- for a script that never waits, so that no timer of the loop can stop it

@@ -15,7 +15,7 @@ end
 local function refuse(name)
   return function(next, ...)
     if config.read_only and world.changes(name, ...) then
-      return deny(("%s refused: --read-only changes nothing"):format(world.describe(name, ...)))
+      return deny(("refused to %s: --read-only changes nothing"):format(world.describe(name, ...)))
     end
     return next(...)
   end
@@ -23,10 +23,17 @@ end
 
 for name in pairs(world.CHANGES) do M.effects[name] = refuse(name) end
 
+-- Is it a capture that this dry run has planned?
+local function is_planned(id)
+  local worlds = config.dry_run and require "moontap.plan.world"
+  local running = worlds and worlds.current()
+  return running and running.captures[id] ~= nil
+end
+
 -- Was it opened here? Nobody knows while the state cannot be read.
 local function is_foreign(client, id)
   local context = gate.context(client)
-  if not context then return false end
+  if not context or context.is_refused or is_planned(id) then return false end
   if not context.account then return true end
   local row = context.account:capture(id)
   return not (row and row.intent)
@@ -34,7 +41,7 @@ end
 
 M.effects["api.stop"] = function(next, client, id, options, ...)
   if config.read_only then
-    return deny(("stop %s refused: --read-only changes nothing"):format(id))
+    return deny(("refused to stop %s: --read-only changes nothing"):format(id))
   end
   if not (options and options.force) and is_foreign(client, id) then
     return deny(("stop %s refused: this host did not open it; to stop it all the same: "

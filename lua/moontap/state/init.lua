@@ -189,6 +189,13 @@ function M.current()
   return current, err
 end
 
+---Whether there is a state already; nothing is made.
+---@return boolean
+function M.exists()
+  local dir = place.directory()
+  return dir ~= nil and sys.stat(dir .. "/state.db") ~= nil
+end
+
 ---Whether the state of this process was opened.
 ---@return boolean
 function M.is_open()
