@@ -167,6 +167,29 @@ loop_is_virtual(const struct loop *loop)
 }
 
 void
+loop_advance(struct loop *loop, int64_t real_us)
+{
+    int64_t ms = (real_us - loop_real_us(loop) + 500) / 1000;
+
+    if (loop->is_virtual && ms > 0) {
+        loop->virtual_ms += (uint64_t)ms;
+    }
+}
+
+int
+loop_next_due(struct loop *loop, uint64_t *ms)
+{
+    uint64_t now;
+
+    if (loop->heap_len == 0) {
+        return 0;
+    }
+    now = loop_boot_ms(loop);
+    *ms = loop->heap[0]->due_ms > now ? loop->heap[0]->due_ms - now : 0;
+    return 1;
+}
+
+void
 loop_hold(struct loop *loop)
 {
     loop->holds++;
@@ -444,13 +467,25 @@ on_poll(uv_poll_t *poll, int status, int events)
     watch->fn(watch->arg, happened);
 }
 
+/* Fails only when closing. */
+void
+loop_watch_events(struct loop_watch *watch, unsigned events)
+{
+    int mask = ((events & LOOP_READ) != 0 ? UV_READABLE : 0)
+               | ((events & LOOP_WRITE) != 0 ? UV_WRITABLE : 0);
+
+    if (mask != 0) {
+        (void)uv_poll_start(&watch->poll, mask, on_poll);
+    } else {
+        (void)uv_poll_stop(&watch->poll);
+    }
+}
+
 enum fault_code
 loop_watch_new(struct loop *loop, int fd, unsigned events, loop_watch_fn fn,
                void *arg, struct loop_watch **out, struct fault *fault)
 {
     struct loop_watch *watch = mem_zalloc(sizeof *watch);
-    int mask = ((events & LOOP_READ) != 0 ? UV_READABLE : 0)
-               | ((events & LOOP_WRITE) != 0 ? UV_WRITABLE : 0);
     int err;
 
     *out = NULL;
@@ -468,7 +503,7 @@ loop_watch_new(struct loop *loop, int fd, unsigned events, loop_watch_fn fn,
     watch->poll.data = watch;
     watch->counted = 1;
     loop->live_watches++;
-    (void)uv_poll_start(&watch->poll, mask, on_poll); /* fails only when closing */
+    loop_watch_events(watch, events);
     *out = watch;
     return FAULT_OK;
 }

@@ -57,6 +57,12 @@ int64_t loop_real_us(struct loop *loop);
  * the first timer is started. */
 void loop_set_virtual(struct loop *loop, int64_t start_us);
 int loop_is_virtual(const struct loop *loop);
+/* Virtual time that follows another clock: moves on to REAL_US since 1970, never
+ * back. What becomes due fires in the next turn. Hold the loop, so that it does not
+ * jump by itself. */
+void loop_advance(struct loop *loop, int64_t real_us);
+/* Milliseconds until the next timer is due, in *MS; 0 when there is no timer. */
+int loop_next_due(struct loop *loop, uint64_t *ms);
 
 /* While held more often than released, virtual time does not jump: something
  * real (an exchange on a socket) is on its way. No effect on a real clock. */
@@ -86,6 +92,8 @@ enum fault_code loop_watch_new(struct loop *loop, int fd, unsigned events,
                                loop_watch_fn fn, void *arg,
                                struct loop_watch **out, struct fault *fault);
 void loop_watch_free(struct loop_watch *watch);
+/* From now on WATCH is for EVENTS; none: it rests, and still counts. */
+void loop_watch_events(struct loop_watch *watch, unsigned events);
 
 /* Calls FN(ARG) from the loop after SIGNUM was delivered. */
 enum fault_code loop_signal_new(struct loop *loop, int signum, loop_fn fn,

@@ -3,6 +3,7 @@
  * lua/moontap/cmd; a plain "run FILE" has nothing to parse and goes straight
  * to the script, because a script's start-up time is the user's.
  */
+#include "child.h"
 #include "host/host.h"
 
 #include <fcntl.h>
@@ -89,8 +90,12 @@ main(int argc, char **argv)
     struct host host;
     struct command_line line = {&host, argc, argv};
     struct fault fault;
+    struct child_orders orders;
     int status = HOST_EXIT_FAILED;
 
+    if (child_read_orders(argc, argv, &orders)) {
+        return host_child_main(&orders);
+    }
     keep_standard_descriptors();
     if (host_open(&host, &fault) != FAULT_OK
         || host_catch_signals(&host, &fault) != FAULT_OK) {

@@ -214,9 +214,8 @@ missing_member(lua_State *L)
     return 1;
 }
 
-/* [-0, +0, m] Makes the global `moontap`. */
-static void
-open_moontap(lua_State *L)
+void
+host_open_moontap(lua_State *L)
 {
     static const char *const internal[] = {"cancel_at", "foreground", "join_all",
                                            "join_any",  "new_error",  "spawn_detached"};
@@ -252,5 +251,5 @@ host_open_libs(lua_State *L)
     lua_pop(L, 1);
     host_open_search(L);
     effect_open(L);
-    open_moontap(L);
+    host_open_moontap(L);
 }

@@ -32,6 +32,7 @@ allocate(void *ud, void *ptr, size_t osize, size_t nsize)
     }
     if (nsize > old) {
         if (host->memory_max != 0 && host->memory_used - old + nsize > host->memory_max) {
+            host->memory_refused = 1;
             return NULL;
         }
         if (mem_should_fail()) {
@@ -67,16 +68,16 @@ open_state(lua_State *L)
     lua_pushlightuserdata(L, host);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
     host->tasks = task_open(L, host->loop);
-    host_open_libs(L);
+    host->open_libs(L);
     return 0;
 }
 
 enum fault_code
-host_open(struct host *host, struct fault *fault)
+host_open_with(struct host *host, void (*open_libs)(lua_State *L), struct fault *fault)
 {
     enum fault_code code;
 
-    *host = (struct host){0};
+    *host = (struct host){.open_libs = open_libs};
     code = loop_new(&host->loop, fault);
     if (code != FAULT_OK) {
         return code;
@@ -100,6 +101,12 @@ host_open(struct host *host, struct fault *fault)
     lua_gc(host->L, LUA_GCRESTART);
     (void)lua_gc(host->L, LUA_GCINC, GC_PAUSE, GC_STEP_MUL, 0);
     return FAULT_OK;
+}
+
+enum fault_code
+host_open(struct host *host, struct fault *fault)
+{
+    return host_open_with(host, host_open_libs, fault);
 }
 
 void

@@ -43,6 +43,8 @@ struct host {
     struct loop_signal *usr1;
     size_t memory_used; /* bytes that Lua holds */
     size_t memory_max;  /* 0: no cap */
+    int memory_refused; /* the cap was met */
+    void (*open_libs)(lua_State *L);
     int exiting;        /* os.exit was called: leave with exit_status */
     int exit_status;
     int is_over;        /* host_run is done: exit_status is final */
@@ -56,6 +58,14 @@ struct host {
 enum fault_code host_open(struct host *host, struct fault *fault);
 /* Closes the state, then the loop. Works on a half-open host. */
 void host_close(struct host *host);
+
+/*
+ * Child mode (child_mode.c): is this the command line of a process that is to
+ * hold a playbook run? Then host_child_main shuts itself in, runs what comes over
+ * the link, and returns the exit status.
+ */
+struct child_orders;
+int host_child_main(const struct child_orders *orders);
 
 /* The host of L. [-0, +0, -] */
 struct host *host_of(lua_State *L);
@@ -108,8 +118,15 @@ uint64_t host_alarm_left(void);
 
 /* Shared by the files of this room ------------------------------------------- */
 
+/* As host_open, with other libraries. */
+enum fault_code
+host_open_with(struct host *host, void (*open_libs)(lua_State *L), struct fault *fault);
 /* [-0, +1, m] */
 int luaopen_host(lua_State *L);
+/* [-0, +0, v] Makes the global `moontap`. */
+void host_open_moontap(lua_State *L);
+/* [-0, +0, v] Child mode: require finds what is listed as harmless, nothing else. */
+void host_open_child_search(lua_State *L);
 /* [-0, +0, v] Opens libraries, searchers, effects and globals. */
 void host_open_libs(lua_State *L);
 /* [-0, +0, v] Sets package.searchers and the paths. */

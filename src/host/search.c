@@ -21,6 +21,7 @@ static const char beside_key = 0; /* registry: path template beside the script *
 
 #define NATIVE_PREFIX "moontap.native."
 
+int luaopen_moontap_native_child(lua_State *L);
 int luaopen_moontap_native_clock(lua_State *L);
 int luaopen_moontap_native_cron(lua_State *L);
 int luaopen_moontap_native_json(lua_State *L);
@@ -30,6 +31,7 @@ int luaopen_cjson(lua_State *L);
 
 static const luaL_Reg builtin[] = {
     {"cjson", luaopen_cjson},
+    {NATIVE_PREFIX "child", luaopen_moontap_native_child},
     {NATIVE_PREFIX "clock", luaopen_moontap_native_clock},
     {NATIVE_PREFIX "cron", luaopen_moontap_native_cron},
     {NATIVE_PREFIX "effects", luaopen_effects},
@@ -108,6 +110,71 @@ search_embedded(lua_State *L)
     }
     lua_pushfstring(L, "no built-in module '%s'", name);
     return 1;
+}
+
+/* Child mode ---------------------------------------------------------------- */
+
+/* What touches nothing, or is there to be called by the host's own Lua code. */
+static const char *const harmless[] = {
+    "cjson",
+    NATIVE_PREFIX "clock",
+    NATIVE_PREFIX "effects",
+    NATIVE_PREFIX "json",
+    NATIVE_PREFIX "schema",
+    NATIVE_PREFIX "task",
+    "moontap.child.data",
+    "moontap.child.globals",
+    "moontap.child.main",
+    "moontap.child.pcaps",
+    "moontap.child.protocol",
+    "moontap.child.rpc",
+    "moontap.clock",
+    "moontap.config",
+    "moontap.duration",
+    "moontap.effects",
+    "moontap.errors",
+    "moontap.json",
+    "moontap.later",
+    "moontap.policy",
+    "moontap.task",
+    "pcaps.capture",
+    "pcaps.intents",
+    "pcaps.retry",
+};
+
+static int
+search_harmless(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
+        if (strcmp(harmless[i], name) == 0) {
+            return search_embedded(L);
+        }
+    }
+    lua_pushfstring(L, "no module '%s' in a playbook's process", name);
+    return 1;
+}
+
+void
+host_open_child_search(lua_State *L)
+{
+    static const char *const removed[] = {"loadlib", "searchpath", "cpath",
+                                          "path",    "config",     "preload"};
+
+    (void)lua_getglobal(L, LUA_LOADLIBNAME);
+    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, removed[i]);
+    }
+    (void)lua_getfield(L, -1, "searchers");
+    for (lua_Integer i = luaL_len(L, -1); i > 0; i--) {
+        lua_pushnil(L);
+        lua_rawseti(L, -2, i);
+    }
+    lua_pushcfunction(L, search_harmless);
+    lua_rawseti(L, -2, 1);
+    lua_pop(L, 2);
 }
 
 /* Rooms that load at first use ------------------------------------------------ */

@@ -430,6 +430,16 @@ row("wake-spread", "the same, spread over a second", function()
   return { unit = "us", limit = 2.5, ours = sleep_rows(1).wake }
 end)
 
+row("child-start", "start of a playbook's process to its first line", function()
+  local ours, theirs = {}, {}
+  for i = 1, quick and 5 or 21 do
+    local words = { "timeout", "60", program, "run", script "child", "20" }
+    ours[i] = assert(tonumber(lines_of(shell(words))[1]))
+    theirs[i] = measure(1, 20, { { "lua5.4", "-e", "" } })[1][1].wall / 1e3
+  end
+  return { unit = "ms", target = 1.5, peer = "lua5.4", ours = ours, theirs = theirs }
+end)
+
 -- The prompt -----------------------------------------------------------------------------------
 
 local function keys(env, ...)

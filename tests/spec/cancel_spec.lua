@@ -1,11 +1,14 @@
 -- clock: virtual
 -- Whatever waits can be cancelled at any of its waits, and leaves nothing behind.
 
+local child = require "moontap.native.child"
 local errors = require "moontap.errors"
 local host = require "moontap.native.host"
 local http = require "moontap.http"
+local loader = require "moontap.child.loader"
 local native = require "moontap.native.task"
 local pcaps = require "pcaps"
+local runner = require "moontap.child.runner"
 local sims = require "moontap.sim"
 local sys = require "moontap.native.sys"
 local tempdir = require "support.tempdir"
@@ -84,6 +87,18 @@ local SCRIPTS = {
     local path = dir .. "/page"
     if http.request { url = sim.base_url .. "/nowhere", to_file = path } then os.remove(path) end
   end,
+  ["runs a playbook in a process"] = function()
+    local text = [[return { run = function(ctx)
+      print "begun"
+      moontap.spawn(function() moontap.sleep(1) end)
+      assert(moontap.effects.call("nap", 2))
+      return "done" end }]]
+    assert(runner.run { files = { ["a.lua"] = text }, entry = "a.lua",
+                        effects = { nap = function(n) moontap.sleep(n) return true end } })
+  end,
+  ["loads playbooks in a process"] = function()
+    assert(loader.load { files = { ["a.lua"] = "return { a = 1 }", ["b.lua"] = "error 'no'" } })
+  end,
   ["swallows errors"] = function()
     for _ = 1, 5 do pcall(moontap.sleep, 1) end
     pcall(client.list)
@@ -124,6 +139,7 @@ before_each(function()
   client = assert(pcaps.client { base_url = sim.base_url, account_id = sim.account_id,
                                  api_token = sim.api_token })
   assert(client.list())
+  child.spawn({}):close() -- the first one leaves the program open for those to come
 end)
 after_each(function()
   sim:close()

@@ -92,6 +92,13 @@ end
 -- One operation for each function of each native module. A function of native pcaps is used
 -- through the client that owns it.
 local operations = {
+  child = {
+    spawn = function()
+      local child, err = native.child.spawn {}
+      if child then child:close() end
+      return child, err
+    end,
+  },
   clock = {
     boot = function() native.clock.boot() end,
     cpu = function() native.clock.cpu() end,
@@ -261,6 +268,21 @@ describe("running out of memory", function()
       end
     end)
   end
+
+  it("is survived by the handle of a process", function()
+    local text = '{"start":{"mode":"run"}}'
+    sweep("the life of a process", function()
+      local child <close> = assert(native.child.spawn {})
+      local sent, err = child:send(text, "scripts/first-capture.lua")
+      if not sent then return nil, err end
+      child:cancel()
+      tostring(child)
+      local out = child:read_output() or "" -- it complains
+      local frame, ended = child:receive()
+      while frame do frame, ended = child:receive() end
+      return out .. ended.reason .. child:wait().reason
+    end)
+  end)
 
   it("is survived by what a capture object can do", function()
     moontap.sleep(1)

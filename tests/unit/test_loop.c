@@ -220,6 +220,34 @@ test_loop_a_timer_that_cannot_be_kept_is_refused(void **state)
     assert_false(loop_timer_active(&a.timer));
 }
 
+/* Held, it moves only as far as it is told, and never back. */
+static void
+test_loop_virtual_time_follows_another_clock(void **state)
+{
+    struct log *log = *state;
+    struct entry a = {.log = log, .id = 1};
+    uint64_t start, left;
+
+    loop_set_virtual(log->loop, 5000000);
+    loop_hold(log->loop);
+    start = loop_boot_ms(log->loop);
+    assert_int_equal(loop_next_due(log->loop, &left), 0);
+    assert_int_equal(loop_timer_start(log->loop, &a.timer, 2000, note, &a), FAULT_OK);
+    assert_int_equal(loop_next_due(log->loop, &left), 1);
+    assert_int_equal(left, 2000);
+    loop_advance(log->loop, 6500000);
+    loop_advance(log->loop, 5500000);
+    assert_int_equal(loop_boot_ms(log->loop) - start, 1500);
+    assert_int_equal(loop_next_due(log->loop, &left), 1);
+    assert_int_equal(left, 500);
+    loop_advance(log->loop, 8000000);
+    log->stop_at = 1;
+    loop_wakeup(log->loop);
+    assert_int_equal(loop_run(log->loop, is_done, log), 1);
+    assert_int_equal(loop_boot_ms(log->loop) - start, 3000);
+    loop_release(log->loop);
+}
+
 int
 main(void)
 {
@@ -230,9 +258,11 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_loop_stopped_timers_never_fire_whatever_the_order,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(test_loop_a_job_is_queued_once_and_can_be_taken_back,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loop_a_job_is_queued_once_and_can_be_taken_back, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_loop_held_time_does_not_jump, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loop_virtual_time_follows_another_clock, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_loop_real_timers_never_fire_early, setup, teardown),
         cmocka_unit_test_setup_teardown(test_loop_a_timer_that_cannot_be_kept_is_refused, setup,
                                         teardown),

@@ -1,0 +1,14 @@
+/*
+ * bind/channel: the end of the link that child mode has; see channel.c.
+ */
+#ifndef MOONTAP_BIND_CHANNEL_H
+#define MOONTAP_BIND_CHANNEL_H
+
+#include <lua.h>
+#include <stddef.h>
+
+/* [-0, +0, v] Makes module moontap.native.channel on descriptor CHILD_LINK_FD. Its
+ * state may be closed and another one opened on the same descriptor. */
+void channel_open(lua_State *L, size_t frame_max, size_t send_max);
+
+#endif

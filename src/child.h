@@ -1,0 +1,108 @@
+/*
+ * child: a process of this very program that holds one playbook run, shut in as
+ * child mode (host/child_mode.c) does it. Owns the process, the link to it and
+ * the pipe that its output comes through. Knows no Lua.
+ *
+ * The process inherits nothing but that: a clean environment, its descriptors
+ * 0 (/dev/null), 1 and 2 (the pipe), 3 (the link). It leads a session of its own,
+ * and dies with the thread that made it.
+ */
+#ifndef MOONTAP_CHILD_H
+#define MOONTAP_CHILD_H
+
+#include "link.h"
+
+struct child;
+
+struct child_options {
+    size_t memory_max;    /* bytes of Lua's memory; address space in all: some more */
+    unsigned cpu_seconds; /* processor time */
+    size_t frame_max;     /* longest frame, either way */
+    size_t send_max;      /* bytes waiting to be sent before child_has_room says no */
+    unsigned per_second;  /* frames from it in a second before it is killed */
+    uint64_t output_max;  /* bytes of output in all before it is killed; each line counts as
+                           * some more */
+    const char *zone;     /* TZ of the process; NULL: the host's default */
+};
+
+/* What ended it, the first that holds. */
+enum child_reason {
+    CHILD_EXITED,   /* by itself; see the status */
+    CHILD_KILLED,   /* child_kill, or a signal from elsewhere */
+    CHILD_DEADLINE, /* child_kill with this reason */
+    CHILD_MEMORY,
+    CHILD_CPU,
+    CHILD_FRAMES,    /* sent what is no frame, a too long one, or too many */
+    CHILD_OUTPUT,    /* wrote more than output_max */
+    CHILD_SECCOMP,   /* a system call of another architecture */
+    CHILD_CRASHED,   /* a signal of its own making */
+    CHILD_NO_SANDBOX /* could not be shut in, and did not start */
+};
+
+/* "exited", "killed", …; never NULL. */
+const char *child_reason_word(enum child_reason reason);
+
+/* Exit statuses of child mode that mean something here. */
+#define CHILD_STATUS_MEMORY 101
+#define CHILD_STATUS_NO_SANDBOX 102
+
+struct child_end {
+    enum child_reason reason;
+    int status; /* exit status, 0 when a signal ended it */
+    int signal; /* 0: none */
+    uint64_t cpu_ms;
+    uint64_t max_rss;           /* bytes */
+    char detail[FAULT_MSG_MAX]; /* what was wrong with a frame; "" */
+};
+
+/* Called from the loop. They may not free the child. */
+struct child_calls {
+    loop_fn received; /* a frame can be taken, or none will come any more */
+    loop_fn has_room;
+    loop_fn output; /* there is output to read, or none will come any more */
+    loop_fn ended;  /* child_result has it */
+    void *arg;
+};
+
+enum fault_code
+child_spawn(struct loop *loop, const struct child_options *options, const struct child_calls *calls,
+            struct child **out, struct fault *fault);
+/* Kills it if need be, reaps it (milliseconds at most) and frees all. NULL: nothing. */
+void child_free(struct child *child);
+
+/* Its link, for link_send and link_has_room. */
+struct link *child_link(struct child *child);
+
+/* The next frame from it, or NULL. *IS_OVER: none will come any more. */
+struct frame *child_receive(struct child *child, int *is_over);
+
+/* Reads output into TO; 0: nothing now. *IS_OVER: none will come any more. */
+size_t child_read_output(struct child *child, char *to, size_t n, int *is_over);
+
+/* Its end, or NULL while it lives. Borrowed. */
+const struct child_end *child_result(const struct child *child);
+
+/* SIGTERM to its process group. */
+void child_terminate(struct child *child);
+/* SIGKILL to its process group, for REASON; DETAIL (copied) may be NULL. */
+void child_kill(struct child *child, enum child_reason reason, const char *detail);
+
+int child_pid(const struct child *child);
+
+/* Child mode ------------------------------------------------------------------- */
+
+#define CHILD_LINK_FD 3
+
+/* What the new process is told on its command line. */
+struct child_orders {
+    int parent; /* process id */
+    size_t memory_max, frame_max, send_max;
+};
+
+/* Is this command line one that child_spawn wrote, and descriptor 3 a socket? */
+int child_read_orders(int argc, char **argv, struct child_orders *out);
+/* First thing in child mode: takes back what the start needed, and dies with the
+ * parent from here on, at once when it is gone already. */
+void child_settle(const struct child_orders *orders);
+
+#endif

@@ -1,0 +1,471 @@
+/*
+ * child: this very program, started again, plays the process that misbehaves. What
+ * it is to do is the first frame it gets.
+ */
+#include "buf.h"
+#include "child.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 10000u
+#define OUTPUT_MAX 100000u
+
+extern char **environ;
+
+/* The process that is started --------------------------------------------------- */
+
+static void
+send_frame(const char *text, size_t n)
+{
+    unsigned char head[FRAME_HEAD];
+
+    frame_write_head(head, n, 0);
+    if (write(CHILD_LINK_FD, head, sizeof head) != (ssize_t)sizeof head
+        || write(CHILD_LINK_FD, text, n) != (ssize_t)n) {
+        _exit(9);
+    }
+}
+
+static void
+send_fd(void)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    unsigned char bytes[5];
+    struct iovec part = {bytes, sizeof bytes};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    int fd = STDIN_FILENO;
+
+    frame_write_head(bytes, 1, 0);
+    bytes[4] = 'x';
+    memset(&control, 0, sizeof control);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    (void)!sendmsg(CHILD_LINK_FD, &msg, 0);
+}
+
+/* Descriptors, environment, group and limits, as text. */
+static void
+report_self(void)
+{
+    char text[400];
+    int n = 0, fds = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        fds += fcntl(fd, F_GETFD) >= 0;
+    }
+    n = snprintf(text, sizeof text, "fds=%d group=%d", fds, getpgrp() == getpid());
+    for (char **e = environ; *e != NULL && n < (int)sizeof text; e++) {
+        if (strncmp(*e, "ASAN", 4) != 0 && strncmp(*e, "UBSAN", 5) != 0
+            && strncmp(*e, "LSAN", 4) != 0) {
+            n += snprintf(text + n, sizeof text - (size_t)n, " %s", *e);
+        }
+    }
+    send_frame(text, (size_t)n);
+}
+
+static int
+obey(const char *what)
+{
+    static char big[5000];
+
+    if (strcmp(what, "exit") == 0) {
+        return 7;
+    } else if (strcmp(what, "report") == 0) {
+        report_self();
+    } else if (strcmp(what, "malformed") == 0) {
+        (void)!write(CHILD_LINK_FD, "HTTP/1.1 200 OK\r\n\r\n", 19);
+    } else if (strcmp(what, "oversize") == 0) {
+        send_frame(big, sizeof big);
+    } else if (strcmp(what, "empty") == 0) {
+        (void)!write(CHILD_LINK_FD, "\0\0\0\0", 4);
+    } else if (strcmp(what, "cut") == 0) {
+        (void)!write(CHILD_LINK_FD, "\100\0\0\0abc", 7);
+        (void)shutdown(CHILD_LINK_FD, SHUT_WR);
+    } else if (strcmp(what, "descriptor") == 0) {
+        send_fd();
+    } else if (strcmp(what, "flood") == 0) {
+        for (;;) {
+            send_frame("x", 1);
+        }
+    } else if (strcmp(what, "output") == 0) {
+        for (;;) {
+            (void)!write(STDOUT_FILENO, big, sizeof big);
+        }
+    } else if (strcmp(what, "spin") == 0) {
+        for (volatile int i = 0;; i++) {
+        }
+    } else if (strcmp(what, "crash") == 0) {
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)raise(SIGSEGV);
+    }
+    for (;;) {
+        (void)pause();
+    }
+}
+
+static int
+play_child(const struct child_orders *orders)
+{
+    char frame[64] = "";
+    ssize_t n;
+
+    child_settle(orders);
+    n = read(CHILD_LINK_FD, frame, sizeof frame - 1);
+    if (n <= (ssize_t)FRAME_HEAD) {
+        return 8;
+    }
+    return obey(frame + FRAME_HEAD);
+}
+
+/* The tests -------------------------------------------------------------------------- */
+
+struct rig {
+    struct loop *loop;
+    struct child *child;
+    struct loop_timer patience;
+    char text[500]; /* the frames that came, each behind a space */
+    size_t output;  /* bytes */
+    int is_late, wants_frame;
+};
+
+static void
+on_late(void *arg)
+{
+    ((struct rig *)arg)->is_late = 1;
+}
+
+static void
+on_received(void *arg)
+{
+    struct rig *rig = arg;
+    struct frame *frame;
+    int is_over;
+
+    if (rig->child == NULL) {
+        return;
+    }
+    while ((frame = child_receive(rig->child, &is_over)) != NULL) {
+        size_t n = strlen(rig->text);
+
+        (void)snprintf(rig->text + n, sizeof rig->text - n, "%.300s", frame->data);
+        frame_free(frame);
+    }
+}
+
+static void
+on_output(void *arg)
+{
+    struct rig *rig = arg;
+    char block[4096];
+    int is_over;
+
+    rig->output += child_read_output(rig->child, block, sizeof block, &is_over);
+}
+
+static void
+ignore(void *arg)
+{
+    (void)arg;
+}
+
+static void
+begin(struct rig *rig, const char *what)
+{
+    struct child_options options = {.memory_max = 1u << 20,
+                                    .cpu_seconds = 1,
+                                    .frame_max = 4096,
+                                    .send_max = 8192,
+                                    .per_second = 100,
+                                    .output_max = OUTPUT_MAX,
+                                    .zone = "Europe/Paris"};
+    struct child_calls calls = {on_received, ignore, on_output, ignore, rig};
+    struct fault fault;
+
+    memset(rig, 0, sizeof *rig);
+    assert_int_equal(loop_new(&rig->loop, &fault), FAULT_OK);
+    assert_int_equal(loop_timer_start(rig->loop, &rig->patience, PATIENCE_MS, on_late, rig),
+                     FAULT_OK);
+    if (child_spawn(rig->loop, &options, &calls, &rig->child, &fault) != FAULT_OK) {
+        fail_msg("%s", fault.msg);
+    }
+    assert_int_equal(link_send(child_link(rig->child), what, strlen(what), -1, &fault), FAULT_OK);
+}
+
+static int
+is_done(void *arg)
+{
+    struct rig *rig = arg;
+
+    return rig->is_late || child_result(rig->child) != NULL
+           || (rig->wants_frame && rig->text[0] != '\0');
+}
+
+static const struct child_end *
+run(struct rig *rig)
+{
+    (void)loop_run(rig->loop, is_done, rig);
+    assert_false(rig->is_late);
+    return child_result(rig->child);
+}
+
+static void
+finish(struct rig *rig)
+{
+    child_free(rig->child);
+    loop_timer_stop(rig->loop, &rig->patience);
+    loop_free(rig->loop);
+}
+
+static void
+expect_end(const char *what, enum child_reason reason, const char *detail)
+{
+    struct rig rig;
+    const struct child_end *end;
+
+    begin(&rig, what);
+    end = run(&rig);
+    assert_string_equal(child_reason_word(end->reason), child_reason_word(reason));
+    if (detail != NULL) {
+        assert_string_equal(end->detail, detail);
+    }
+    finish(&rig);
+}
+
+static void
+test_child_inherits_nothing(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    assert_int_equal(setenv("CLOUDFLARE_API_TOKEN", "secret", 1), 0);
+    begin(&rig, "report");
+    rig.wants_frame = 1;
+    (void)run(&rig);
+    assert_string_equal(rig.text, "fds=4 group=1 LC_ALL=C.UTF-8 UV_USE_IO_URING=0"
+                                  " TZ=Europe/Paris");
+    finish(&rig);
+}
+
+static void
+test_child_reports_an_exit(void **state)
+{
+    struct rig rig;
+    const struct child_end *end;
+
+    (void)state;
+    begin(&rig, "exit");
+    end = run(&rig);
+    assert_int_equal(end->reason, CHILD_EXITED);
+    assert_int_equal(end->status, 7);
+    assert_int_equal(end->signal, 0);
+    assert_true(end->max_rss > 0);
+    finish(&rig);
+}
+
+static void
+test_child_that_sends_no_frames_is_killed(void **state)
+{
+    (void)state;
+    expect_end("malformed", CHILD_FRAMES, "malformed frame (head 50545448)");
+    expect_end("empty", CHILD_FRAMES, "malformed frame (head 00000000)");
+    expect_end("oversize", CHILD_FRAMES, "a frame of 5000 bytes (4096 are allowed)");
+    expect_end("cut", CHILD_FRAMES, "a frame is cut short");
+    expect_end("descriptor", CHILD_FRAMES, "descriptors nobody asked for");
+    expect_end("flood", CHILD_FRAMES, "more than 100 frames in a second");
+}
+
+static void
+test_child_that_prints_too_much_is_killed(void **state)
+{
+    (void)state;
+    expect_end("output", CHILD_OUTPUT, NULL);
+}
+
+static void
+test_child_that_computes_too_long_is_killed(void **state)
+{
+    (void)state;
+    expect_end("spin", CHILD_CPU, NULL);
+}
+
+static void
+test_child_that_crashes_is_told_from_one_that_is_killed(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+#ifndef MOONTAP_SANITIZED
+    expect_end("crash", CHILD_CRASHED, NULL);
+#endif
+    begin(&rig, "wait");
+    child_kill(rig.child, CHILD_DEADLINE, NULL);
+    assert_int_equal(run(&rig)->reason, CHILD_DEADLINE);
+    finish(&rig);
+    begin(&rig, "wait");
+    child_terminate(rig.child);
+    assert_int_equal(run(&rig)->signal, SIGTERM);
+    finish(&rig);
+}
+
+/* What is queued for one that does not read is bounded, and goes with it. */
+static void
+test_child_that_does_not_read_makes_its_sender_wait(void **state)
+{
+    static char text[4000];
+    struct rig rig;
+    struct fault fault;
+    int sent = 0;
+
+    (void)state;
+    begin(&rig, "wait");
+    memset(text, 'x', sizeof text);
+    while (link_has_room(child_link(rig.child)) && sent < 100000) {
+        assert_int_equal(link_send(child_link(rig.child), text, sizeof text, -1, &fault), FAULT_OK);
+        sent++;
+    }
+    assert_true(sent < 100000);
+    assert_int_equal(link_send(child_link(rig.child), text, 4097, -1, &fault), FAULT_LIMIT);
+    assert_int_equal(link_send(child_link(rig.child), text, 0, -1, &fault), FAULT_INVALID);
+    finish(&rig);
+}
+
+/* An own process starts a child and is killed: the child goes too. Its sign of life
+ * is the other end of a pipe that it holds as its output. */
+static void
+test_child_dies_with_its_parent(void **state)
+{
+    int ends[2];
+    char pid_text[32] = "";
+    pid_t parent, child;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    parent = fork();
+    if (parent == 0) {
+        struct rig rig;
+        int n;
+
+        begin(&rig, "spin");
+        n = snprintf(pid_text, sizeof pid_text, "%d", child_pid(rig.child));
+        (void)!write(ends[1], pid_text, (size_t)n);
+        for (;;) {
+            (void)pause();
+        }
+    }
+    assert_true(read(ends[0], pid_text, sizeof pid_text - 1) > 0);
+    child = (pid_t)strtol(pid_text, NULL, 10);
+    assert_int_equal(kill(child, 0), 0);
+    (void)kill(parent, SIGKILL);
+    (void)waitpid(parent, NULL, 0);
+    for (int i = 0; i < 500; i++) {
+        char path[64], line[200] = "";
+        FILE *f;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)child);
+        f = fopen(path, "r");
+        if (f == NULL) {
+            break;
+        }
+        (void)!fgets(line, sizeof line, f);
+        (void)fclose(f);
+        if (strstr(line, ") Z ") != NULL) {
+            break; /* nobody reaps it here */
+        }
+        assert_int_not_equal(i, 499);
+        (void)usleep(10000);
+    }
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+static size_t
+count_fds(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    size_t n = 0;
+
+    while (readdir(dir) != NULL) {
+        n++;
+    }
+    (void)closedir(dir);
+    return n;
+}
+
+static void
+test_child_start_survives_lack_of_memory(void **state)
+{
+    struct child_options options = {.memory_max = 1u << 20,
+                                    .cpu_seconds = 1,
+                                    .frame_max = 4096,
+                                    .send_max = 8192,
+                                    .output_max = OUTPUT_MAX};
+    struct child_calls calls = {ignore, ignore, ignore, ignore, NULL};
+    struct child *child;
+    struct loop *loop;
+    struct fault fault;
+    size_t fds;
+    int hit = 1;
+
+    (void)state;
+    expect_end("exit", CHILD_EXITED, NULL); /* what is opened once is open now */
+    assert_int_equal(loop_new(&loop, &fault), FAULT_OK);
+    fds = count_fds();
+    for (long n = 1; hit; n++) {
+        enum fault_code code;
+
+        mem_fail_at(n);
+        code = child_spawn(loop, &options, &calls, &child, &fault);
+        hit = mem_fail_hit();
+        mem_fail_at(0);
+        assert_int_equal(code, hit ? FAULT_NOMEM : FAULT_OK);
+        child_free(child);
+    }
+    assert_int_equal(count_fds(), fds);
+    loop_free(loop);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_child_inherits_nothing),
+        cmocka_unit_test(test_child_reports_an_exit),
+        cmocka_unit_test(test_child_that_sends_no_frames_is_killed),
+        cmocka_unit_test(test_child_that_prints_too_much_is_killed),
+        cmocka_unit_test(test_child_that_computes_too_long_is_killed),
+        cmocka_unit_test(test_child_that_crashes_is_told_from_one_that_is_killed),
+        cmocka_unit_test(test_child_that_does_not_read_makes_its_sender_wait),
+        cmocka_unit_test(test_child_dies_with_its_parent),
+        cmocka_unit_test(test_child_start_survives_lack_of_memory),
+    };
+    struct child_orders orders;
+
+    if (child_read_orders(argc, argv, &orders)) {
+        return play_child(&orders);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
