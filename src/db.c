@@ -437,3 +437,9 @@ db_in_transaction(const struct db *db)
 {
     return db->in_transaction;
 }
+
+const char *
+db_library_version(void)
+{
+    return sqlite3_libversion();
+}

@@ -98,5 +98,7 @@ void db_reset(struct db_stmt *stmt);
 /* What STMT, which has been stepped to its end, has changed. */
 int64_t db_changes(const struct db_stmt *stmt);
 int64_t db_last_rowid(const struct db *db);
+/* The version of SQLite; lives for ever. */
+const char *db_library_version(void);
 
 #endif

@@ -2,6 +2,7 @@
 -- Only the embedded simulator's bucket, a directory, can be looked into from here.
 
 local config = require "moontap.config"
+local effects = require "moontap.effects"
 local errors = require "moontap.errors"
 local sys = require "moontap.native.sys"
 
@@ -34,11 +35,7 @@ function M.directory(conf)
   return config.sim.bucket .. "/" .. bare(conf):gsub("://", "/"):gsub("/+$", "")
 end
 
----The content of the challenge that `ownership` put into its bucket.
----@param ownership table as pcaps.ownership.create returned it
----@return string|nil content
----@return table|nil err
-function M.read_challenge(ownership)
+local read_challenge = effects.define("bucket.read_challenge", function(ownership)
   local dir, err = M.directory(ownership.destination_conf)
   if not dir then return nil, err end
   local file, why = io.open(dir .. "/" .. ownership.filename)
@@ -46,6 +43,14 @@ function M.read_challenge(ownership)
   local content = file:read "a"
   file:close()
   return content
+end)
+
+---The content of the challenge that `ownership` put into its bucket.
+---@param ownership table as pcaps.ownership.create returned it
+---@return string|nil content
+---@return table|nil err
+function M.read_challenge(ownership)
+  return read_challenge(ownership)
 end
 
 ---Whether full captures may go to a bucket.
@@ -89,11 +94,7 @@ function M.claim(conf)
   return true
 end
 
----The files that a full capture left in the embedded simulator's bucket.
----@param cap table
----@return string[]|nil paths sorted
----@return table|nil err
-function M.files(cap)
+local list_files = effects.define("bucket.files", function(cap)
   local dir, err = M.directory(cap.destination_conf)
   if not dir then return nil, err end
   local paths = {}
@@ -102,6 +103,14 @@ function M.files(cap)
   end
   table.sort(paths)
   return paths
+end)
+
+---The files that a full capture left in the embedded simulator's bucket.
+---@param cap table
+---@return string[]|nil paths sorted
+---@return table|nil err
+function M.files(cap)
+  return list_files(cap)
 end
 
 return M

@@ -1,6 +1,7 @@
 -- capture: reads what a capture file says of itself: how many packets there are, from when to
 -- when. Files of the classic pcap format, either byte order, micro- or nanoseconds.
 
+local effects = require "moontap.effects"
 local errors = require "moontap.errors"
 
 local M = {}
@@ -51,14 +52,7 @@ local function walk(handle, file, magic)
   end
 end
 
----Reads a capture file.
----@param path string
----@return moontap.CaptureFile|nil file
----@return table|nil err
----
----     local file = assert(moontap.capture.open "first.pcap")
----     print(file.packets, file.bytes)
-function M.open(path)
+local function open(path)
   local handle, why = io.open(path, "rb")
   if not handle then return nil, errors.new("io", why) end
   local _ <close> = handle
@@ -70,6 +64,19 @@ function M.open(path)
                  link_type = link_type & 0x0fffffff }
   handle:seek("set", HEADER_SIZE)
   return walk(handle, file, magic)
+end
+
+local call = effects.define("capture.open", open)
+
+---Reads a capture file.
+---@param path string
+---@return moontap.CaptureFile|nil file
+---@return table|nil err
+---
+---     local file = assert(moontap.capture.open "first.pcap")
+---     print(file.packets, file.bytes)
+function M.open(path)
+  return call(path)
 end
 
 return M

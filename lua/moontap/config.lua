@@ -5,6 +5,8 @@
 ---@field base_url? string
 ---@field account_id? string
 ---@field token_file? string
+---@field account? string name of the account in the accounts file
+---@field accounts? string that file, where it is not at its usual place
 ---@field cacert? string file with the only roots to trust
 ---@field state? string directory for what outlives a run
 ---@field sim? { base_url: string, account_id: string, api_token: string } set under --sim

@@ -19,8 +19,9 @@ end
 
 -- Where effects come from whose module was not needed so far.
 local homes = {
-  api = "pcaps",
-  file = "moontap.hostlibs", http = "moontap.http", pcaps = "pcaps", process = "moontap.hostlibs",
+  api = "pcaps", bucket = "moontap.bucket", capture = "moontap.capture",
+  file = "moontap.hostlibs", http = "moontap.http", input = "moontap.hostlibs", pcaps = "pcaps",
+  process = "moontap.hostlibs",
   random = "moontap.random", randomseed = "moontap.hostlibs", time = "moontap.clock",
 }
 

@@ -18,6 +18,9 @@ M.io.open = effects.define("file.open", io.open)
 M.io.popen = effects.define("process.popen", io.popen)
 M.io.tmpfile = effects.define("file.tmpfile", io.tmpfile)
 
+--- As io.read; a line of standard input is foreign as a file is.
+M.io.read = effects.define("input.read", io.read)
+
 --- As io.lines; a named file is opened through the effect "file.open".
 function M.io.lines(name, ...)
   if name == nil then return io.lines(nil, ...) end
@@ -70,6 +73,8 @@ function M.os.clock()
   return os.clock()
 end
 
+local exit = effects.define("process.exit", host.exit)
+
 --- As os.exit, but what the program holds is released first.
 --- Raises unless `code` is a boolean or an exit status 0..255.
 function M.os.exit(code)
@@ -77,7 +82,7 @@ function M.os.exit(code)
   if math.type(code) ~= "integer" or code < 0 or code > 255 then
     error("bad argument #1 to 'exit' (expected a boolean or 0..255)", 2)
   end
-  host.exit(code)
+  exit(code)
 end
 
 M.math = copy(math)

@@ -19,6 +19,7 @@ local SECRETS = {
   [[[%w_-]*secret[%w_-]*["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
   [[[%w_-]*password["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
   [[api[_-]key["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
+  [[ownership_challenge["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
   [[auth[_-]key["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
   [[access[_-]key[%w_-]*["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
   -- the query of a bucket's address, and of whatever a destination is

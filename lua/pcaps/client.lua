@@ -10,6 +10,7 @@ local native = require "moontap.native.pcaps"
 local retry = require "pcaps.retry"
 local schema = require "moontap.native.schema"
 
+local accounts = later "moontap.accounts"
 local gate = later "moontap.gate"
 local log = later "moontap.log"
 local store = later "pcaps.store"
@@ -19,9 +20,9 @@ local M = {}
 local TIMEOUT = 60 -- seconds for one attempt
 
 local OPTIONS = {
-  account_id = "string", api_token = "string", token_file = "string", api_email = "string",
-  api_key = "string", base_url = "string", timeout = "duration", deadline = "duration",
-  max_retries = "count",
+  account = "string", account_id = "string", api_token = "string", token_file = "string",
+  api_email = "string", api_key = "string", base_url = "string", timeout = "duration",
+  deadline = "duration", max_retries = "count",
 }
 
 -- The time a capture was submitted; the API's form sorts as text.
@@ -98,6 +99,11 @@ local function check_options(given)
   if given.api_token ~= nil and given.token_file ~= nil then
     problems[#problems + 1] = "api_token and token_file: give one of them"
   end
+  for _, name in ipairs { "account_id", "api_token", "token_file", "api_email", "api_key" } do
+    if given.account ~= nil and given[name] ~= nil then
+      problems[#problems + 1] = ("account and %s: give one of them"):format(name)
+    end
+  end
   if #problems > 0 then
     table.sort(problems)
     error("pcaps.client: " .. table.concat(problems, "\n  "), 3)
@@ -112,12 +118,21 @@ local function log_exchange(e)
     e.ms, e.bytes, e.ray or "none")
 end
 
+-- Gives the native client its account, its address and its credentials.
+local function authorize(state)
+  local settings, err = credentials.resolve(state.given)
+  if not settings then return nil, err end
+  settings.timeout_ms = math.max(1, math.floor(state.fields.timeout * 1000))
+  local ok
+  ok, err = native.authorize(state.handle, settings)
+  if ok then return settings end
+  return nil, settings.account and accounts.explain(settings.account, err) or err
+end
+
 -- Sets the native client up at its first effect.
 local function set_up(state)
-  local settings = credentials.resolve(state.given)
-  settings.timeout_ms = math.max(1, math.floor(state.fields.timeout * 1000))
-  local ok, err = native.authorize(state.handle, settings)
-  if not ok then return nil, err end
+  local settings, err = authorize(state)
+  if not settings then return nil, err end
   state.fields.account_id, state.fields.base_url = settings.account_id, settings.base_url
   state.ready = true
   local is_heard = config.verbose > 0
@@ -127,6 +142,16 @@ local function set_up(state)
   return true
 end
 
+-- Sets it up when that was not done. A dry run asks for credentials only where it reads.
+local function prepare(state)
+  local ok, err = set_up(state)
+  if not ok and config.dry_run then
+    gate.refuse(state.handle, err)
+    return true
+  end
+  return ok, err
+end
+
 -- The function scripts call for operation `op`: checks, then the effect.
 local function face(state, op)
   local check, effect, handle = native.check[op], call[op], state.handle
@@ -134,7 +159,7 @@ local function face(state, op)
     return function(options)
       check(nil, options)
       if not state.ready then
-        local ok, err = set_up(state)
+        local ok, err = prepare(state)
         if not ok then return nil, err end
       end
       return effect(handle, nil, options)
@@ -143,7 +168,7 @@ local function face(state, op)
   return function(subject, options)
     check(subject, options)
     if not state.ready then
-      local ok, err = set_up(state)
+      local ok, err = prepare(state)
       if not ok then return nil, err end
     end
     return effect(handle, subject, options)
@@ -159,7 +184,7 @@ local function download_face(state)
         (path == "" and "an empty string" or type(path)), 2)
     end
     if not state.ready then
-      local ok, err = set_up(state)
+      local ok, err = prepare(state)
       if not ok then return nil, err end
     end
     return effect(handle, id, options, path)
@@ -175,6 +200,8 @@ local function add_faces(fields, state)
   end
 end
 
+local metatables = setmetatable({}, { __mode = "k" }) -- client -> that of its captures
+
 -- A client that is not set up yet.
 local function make(given)
   local fields = {
@@ -183,7 +210,9 @@ local function make(given)
     max_retries = given.max_retries or retry.MAX_RETRIES,
   }
   local rays = setmetatable({}, { __mode = "k" })
-  local handle = native.client(fields, capture.metatable(fields, rays), rays)
+  local meta = capture.metatable(fields, rays)
+  local handle = native.client(fields, meta, rays)
+  metatables[handle] = meta
   local state = { given = given, fields = fields, handle = handle, ready = false }
   add_faces(fields, state)
   return handle, state
@@ -191,8 +220,9 @@ end
 
 --- A client of its own, for scripts that work with several accounts. What is left out comes
 --- from the command line and the environment.
----@param options table account_id, api_token | token_file | api_email + api_key, base_url,
----  timeout (of one attempt), deadline (of one operation), max_retries
+---@param options table account (a name of accounts.ini), or account_id, api_token | token_file |
+---  api_email + api_key; base_url, timeout (of one attempt), deadline (of one operation),
+---  max_retries
 ---@return userdata|nil client with the functions of this module as fields
 ---@return table|nil err when credentials were given that cannot be used
 --- Raises on an unknown option or a value of the wrong type.
@@ -202,11 +232,32 @@ end
 function M.new(options)
   local given = check_options(options)
   local handle, state = make(given)
-  if credentials.are_given(given) then
+  if given.account or credentials.are_given(given) then
     local ok, err = set_up(state)
     if not ok then return nil, err end
   end
   return handle
+end
+
+--- A client that nothing is around: what it sends is not written down, and its account is not
+--- looked after. For those who ask how things are.
+---@return userdata|nil
+---@return table|nil err
+function M.bare()
+  local handle, state = make({})
+  local settings, err = authorize(state)
+  if not settings then return nil, err end
+  state.fields.account_id, state.fields.base_url = settings.account_id, settings.base_url
+  if config.verbose > 0 then native.observe(log_exchange) end
+  return handle
+end
+
+--- A capture of `client` that no answer of the API stands behind.
+---@param client userdata
+---@param fields table
+---@return table
+function M.capture(client, fields)
+  return setmetatable(fields, metatables[client])
 end
 
 --- The default client, from the command line and the environment.

@@ -3,6 +3,9 @@
 -- gave them as such.
 
 local config = require "moontap.config"
+local later = require "moontap.later"
+
+local accounts = later "moontap.accounts"
 
 local M = {}
 
@@ -28,24 +31,53 @@ function M.are_given(given)
 end
 
 --- What the native client is set up with. The embedded simulator overrides everything, so that
---- no script reaches a real account by accident under --sim.
+--- no script reaches a real account by accident under --sim. An account that was asked for by name
+--- goes before the environment.
 ---@param given table what the script gave to pcaps.client
----@return table
+---@return table|nil
+---@return table|nil err when an account of that name cannot be had
 function M.resolve(given)
   local sim = config.sim
   if sim then
     return { base_url = sim.base_url, account_id = sim.account_id, api_token = sim.api_token }
   end
+  local name, account = given.account or config.account, nil
+  if name then
+    local err
+    account, err = accounts.find(name)
+    if not account then return nil, err end
+  end
   local settings = {
-    base_url = given.base_url or config.base_url or variable("CLOUDFLARE_BASE_URL") or M.BASE_URL,
-    account_id = given.account_id or config.account_id or variable("CLOUDFLARE_ACCOUNT_ID"),
+    base_url = given.base_url or config.base_url or account and account.base_url
+      or variable("CLOUDFLARE_BASE_URL") or M.BASE_URL,
+    account_id = given.account_id or config.account_id or account and account.account_id
+      or variable("CLOUDFLARE_ACCOUNT_ID"),
+    account = account,
   }
-  if M.are_given(given) then
-    for _, name in ipairs(SECRETS) do settings[name] = given[name] end
+  if given.account then
+    settings.account_id, settings.token_file = account.account_id, account.token_file
+  elseif M.are_given(given) then
+    for _, name_of in ipairs(SECRETS) do settings[name_of] = given[name_of] end
+    settings.account = nil
   else
-    settings.token_file = config.token_file -- without it the environment decides
+    -- without one the environment decides
+    settings.token_file = account and account.token_file or config.token_file
   end
   return settings
+end
+
+--- Where the credentials come from, in words: names, never values.
+---@param settings table of M.resolve
+---@return string|nil nil when there are none
+function M.origin(settings)
+  if config.sim then return "the simulator's own" end
+  if settings.token_file then return "token file " .. settings.token_file end
+  if settings.api_token then return "api_token" end
+  if variable("CLOUDFLARE_API_TOKEN") then return "CLOUDFLARE_API_TOKEN" end
+  if variable("CLOUDFLARE_EMAIL") and variable("CLOUDFLARE_API_KEY") then
+    return "CLOUDFLARE_EMAIL and CLOUDFLARE_API_KEY"
+  end
+  return nil
 end
 
 return M

@@ -253,7 +253,9 @@ function M.define(op, attempt)
     end
     if intent then
       intents.settle(intent, result)
-      if result.type == "full" then opened.note(result, options and options.detach) end
+      if result.type == "full" and not config.dry_run then
+        opened.note(result, options and options.detach)
+      end
     end
     return result
   end)

@@ -24,6 +24,19 @@ function M.directory()
   return nil, errors.new("io", "no state directory: set HOME or XDG_STATE_HOME, or give a path")
 end
 
+--- Where the file of capture `id` of `client` goes; nothing is made.
+---@param client userdata
+---@param id string
+---@return string|nil path
+---@return table|nil err
+function M.path_of(client, id)
+  local root, err = M.directory()
+  if not root then return nil, err end
+  local native = require "moontap.native.pcaps" -- here: a lock alone needs no libcurl
+  return ("%s/captures/%s/%s%s.pcap"):format(root, native.encode(client.account_id or "account"),
+    config.sim and "sim-" or "", native.encode(id))
+end
+
 --- The path for capture `id` of `client`; its directory exists then. What comes from the
 --- embedded simulator says so in its name.
 ---@param client userdata
@@ -31,13 +44,11 @@ end
 ---@return string|nil path
 ---@return table|nil err
 function M.place(client, id)
-  local root, err = M.directory()
-  if not root then return nil, err end
-  local native = require "moontap.native.pcaps" -- here: a lock alone needs no libcurl
-  local dir = ("%s/captures/%s"):format(root, native.encode(client.account_id))
-  local ok, why = sys.mkdir_p(dir, tonumber("700", 8))
+  local path, err = M.path_of(client, id)
+  if not path then return nil, err end
+  local ok, why = sys.mkdir_p(path:match "^(.*)/", tonumber("700", 8))
   if not ok then return nil, why end
-  return ("%s/%s%s.pcap"):format(dir, config.sim and "sim-" or "", native.encode(id))
+  return path
 end
 
 return M

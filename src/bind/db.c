@@ -575,5 +575,7 @@ luaopen_moontap_native_db(lua_State *L)
     }
     lua_pop(L, 1);
     luaL_newlib(L, funcs);
+    lua_pushstring(L, db_library_version());
+    lua_setfield(L, -2, "version"); /* of SQLite */
     return 1;
 }

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,17 @@ sys_write(lua_State *L)
         done += (size_t)got;
     }
     return sys_succeed(L);
+}
+
+/* is_hung_up(fd): nobody will read what is written there any more */
+static int
+sys_is_hung_up(lua_State *L)
+{
+    struct pollfd output = {.fd = check_fd(L, 1)};
+
+    (void)poll(&output, 1, 0);
+    lua_pushboolean(L, (output.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0);
+    return 1;
 }
 
 /* terminal_size([fd]) -> columns, rows; nil when it is no terminal */
@@ -376,6 +388,7 @@ sys_random_bytes(lua_State *L)
 
 static const luaL_Reg funcs[] = {
     {"getpid", sys_getpid},
+    {"is_hung_up", sys_is_hung_up},
     {"isatty", sys_isatty},
     {"list", sys_list},
     {"lock", sys_lock},

@@ -54,6 +54,21 @@ type_name(mode_t mode)
     return S_ISLNK(mode) ? "link" : "other";
 }
 
+/* [-0, +1, m] */
+static void
+push_stat(lua_State *L, const struct stat *st)
+{
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, (lua_Integer)st->st_size);
+    lua_setfield(L, -2, "size");
+    lua_pushinteger(L, (lua_Integer)(st->st_mode & 07777));
+    lua_setfield(L, -2, "mode");
+    lua_pushnumber(L, (lua_Number)st->st_mtim.tv_sec + (lua_Number)st->st_mtim.tv_nsec / 1e9);
+    lua_setfield(L, -2, "mtime");
+    lua_pushstring(L, type_name(st->st_mode));
+    lua_setfield(L, -2, "type");
+}
+
 /* stat(path) -> {size, mode, mtime, type} */
 static int
 sys_stat(lua_State *L)
@@ -64,16 +79,76 @@ sys_stat(lua_State *L)
     if (stat(path, &st) != 0) {
         return sys_fail(L, "stat", path, errno);
     }
-    lua_createtable(L, 0, 4);
-    lua_pushinteger(L, (lua_Integer)st.st_size);
-    lua_setfield(L, -2, "size");
-    lua_pushinteger(L, (lua_Integer)(st.st_mode & 07777));
-    lua_setfield(L, -2, "mode");
-    lua_pushnumber(L, (lua_Number)st.st_mtim.tv_sec + (lua_Number)st.st_mtim.tv_nsec / 1e9);
-    lua_setfield(L, -2, "mtime");
-    lua_pushstring(L, type_name(st.st_mode));
-    lua_setfield(L, -2, "type");
+    push_stat(L, &st);
     return 1;
+}
+
+/* lstat(path): as stat, of a link itself */
+static int
+sys_lstat(lua_State *L)
+{
+    const char *path = sys_check_path(L, 1);
+    struct stat st;
+
+    if (lstat(path, &st) != 0) {
+        return sys_fail(L, "stat", path, errno);
+    }
+    push_stat(L, &st);
+    return 1;
+}
+
+/* real_path(path) -> the absolute path without links; PATH must exist */
+static int
+sys_real_path(lua_State *L)
+{
+    const char *path = sys_check_path(L, 1);
+    char real[PATH_MAX];
+
+    if (realpath(path, real) == NULL) {
+        return sys_fail(L, "find", path, errno);
+    }
+    lua_pushstring(L, real);
+    return 1;
+}
+
+/* Makes what was written to PATH durable; an errno value, or 0. */
+static int
+sync_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), why = 0;
+
+    if (fd < 0) {
+        return errno;
+    }
+    if (fsync(fd) != 0) {
+        why = errno;
+    }
+    (void)close(fd);
+    return why;
+}
+
+/* place(from, to): gives the file FROM, made durable, the name TO, which nothing
+ * may have so far. */
+static int
+sys_place(lua_State *L)
+{
+    const char *from = sys_check_path(L, 1), *to = sys_check_path(L, 2);
+    int why = sync_file(from);
+
+    if (why != 0) {
+        return sys_fail(L, "write", from, why);
+    }
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
+        return sys_succeed(L);
+    }
+    if (errno != EINVAL && errno != ENOSYS) { /* file systems that cannot do that have links */
+        return sys_fail(L, "write", to, errno);
+    }
+    if (link(from, to) != 0) {
+        return sys_fail(L, "write", to, errno);
+    }
+    (void)unlink(from); /* best effort: a second name of the same file */
+    return sys_succeed(L);
 }
 
 /* Writes N bytes to FD and makes them durable; an errno value, or 0. */
@@ -188,6 +263,7 @@ sys_read_file(lua_State *L)
 }
 
 const luaL_Reg sys_file_funcs[] = {
-    {"read_file", sys_read_file}, {"remove", sys_remove},         {"rename", sys_rename},
+    {"lstat", sys_lstat},         {"place", sys_place},           {"read_file", sys_read_file},
+    {"real_path", sys_real_path}, {"remove", sys_remove},         {"rename", sys_rename},
     {"stat", sys_stat},           {"write_file", sys_write_file}, {NULL, NULL},
 };

@@ -265,9 +265,12 @@ sys_redirect(lua_State *L)
 /* Tables ----------------------------------------------------------------------------- */
 
 const luaL_Reg sys_machine_funcs[] = {
-    {"boot_id", sys_boot_id},     {"free_space", sys_free_space},
-    {"host_name", sys_host_name}, {"notify", sys_notify},
-    {"redirect", sys_redirect},   {"user", sys_user},
+    {"boot_id", sys_boot_id},
+    {"free_space", sys_free_space},
+    {"host_name", sys_host_name},
+    {"notify", sys_notify},
+    {"redirect", sys_redirect},
+    {"user", sys_user},
     {NULL, NULL},
 };
 

@@ -116,9 +116,14 @@ int host_exit_status(const char *kind);
 
 /*
  * In MS milliseconds of real time, 0 to take it back, interrupts whatever runs
- * then, a loop that never waits included. Returns 0, or -1 with errno set.
+ * then, a loop that never waits included. IS_INTERRUPT: as a Ctrl-C for the
+ * foreground, every second until it is taken back, while host_on_interrupt has a
+ * function. Returns 0, or -1 with errno set.
  */
-int host_set_alarm(uint64_t ms);
+int host_set_alarm(uint64_t ms, int is_interrupt);
+
+/* Milliseconds until it rings; 0 when it has rung or was not set. */
+uint64_t host_alarm_left(void);
 
 /* Shared by the files of this room ------------------------------------------- */
 

@@ -57,8 +57,9 @@ is_virtual(lua_State *L)
     return 1;
 }
 
-/* set_alarm(seconds): in so many seconds of real time whatever runs is
- * interrupted, also what never waits; 0 takes it back. */
+/* set_alarm(seconds [, is_interrupt]): in so many seconds of real time whatever
+ * runs is interrupted, also what never waits; 0 takes it back. IS_INTERRUPT: only
+ * the foreground is, as by a Ctrl-C every second, while on_interrupt is set. */
 static int
 set_alarm(lua_State *L)
 {
@@ -66,8 +67,16 @@ set_alarm(lua_State *L)
 
     luaL_argcheck(L, duration_from_seconds(luaL_checknumber(L, 1), &ms) == 0, 1,
                   "expected seconds");
-    (void)host_set_alarm(ms); /* fails only for arguments that cannot come */
+    (void)host_set_alarm(ms, lua_toboolean(L, 2)); /* fails only for arguments that cannot come */
     return 0;
+}
+
+/* alarm_left(): seconds until that happens; 0 when it has, or is not to. */
+static int
+alarm_left(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)host_alarm_left() / 1e3);
+    return 1;
 }
 
 /* set_memory_max(bytes): Lua's memory is capped; 0 means no cap. */
@@ -182,6 +191,7 @@ on_exit_call(lua_State *L)
 }
 
 static const luaL_Reg funcs[] = {
+    {"alarm_left", alarm_left},
     {"alloc_failed", alloc_failed},
     {"exit", exit_program},
     {"exit_status", exit_status},

@@ -23,6 +23,8 @@ static volatile sig_atomic_t signal_count;
 static volatile sig_atomic_t alarm_fired;
 static volatile sig_atomic_t is_interactive; /* SIGINT is for the foreground */
 static volatile sig_atomic_t interrupt_count;
+static volatile sig_atomic_t alarm_is_interrupt; /* as Ctrl-C, again and again */
+static volatile sig_atomic_t alarm_rang;         /* since it was set */
 
 static const char interrupt_key = 0; /* registry: function() that SIGINT calls */
 
@@ -75,7 +77,18 @@ on_interrupt_signal(int signum)
 static void
 on_alarm(int signum)
 {
+    struct tasks *tasks = signalled_tasks;
+
     (void)signum;
+    alarm_rang = 1;
+    if (alarm_is_interrupt && is_interactive && signal_count == 0) {
+        if (tasks != NULL) {
+            interrupt_count++;
+            task_interrupt_foreground(tasks, text_too_long);
+        }
+        (void)alarm(1);
+        return;
+    }
     if (alarm_fired || signal_count > 0) {
         (void)!write(STDERR_FILENO, text_too_late, sizeof text_too_late - 1);
         leave_now(HOST_EXIT_STOPPED);
@@ -85,10 +98,12 @@ on_alarm(int signum)
 }
 
 int
-host_set_alarm(uint64_t ms)
+host_set_alarm(uint64_t ms, int is_interrupt)
 {
     struct itimerval timer;
 
+    alarm_is_interrupt = is_interrupt;
+    alarm_rang = 0;
     memset(&timer, 0, sizeof timer);
     timer.it_value.tv_sec = (time_t)(ms / 1000u);
     timer.it_value.tv_usec = (suseconds_t)(ms % 1000u) * 1000;
@@ -101,6 +116,17 @@ build_list(lua_State *L)
 {
     task_push_list(L, task_scheduler(L));
     return 1;
+}
+
+uint64_t
+host_alarm_left(void)
+{
+    struct itimerval timer;
+
+    if (alarm_rang || getitimer(ITIMER_REAL, &timer) != 0) {
+        return 0;
+    }
+    return (uint64_t)timer.it_value.tv_sec * 1000u + (uint64_t)timer.it_value.tv_usec / 1000u;
 }
 
 static void
@@ -183,7 +209,7 @@ void
 host_release_signals(void)
 {
     signalled_tasks = NULL;
-    (void)host_set_alarm(0);
+    (void)host_set_alarm(0, 0);
 }
 
 /* Loading --------------------------------------------------------------------- */

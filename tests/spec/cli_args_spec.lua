@@ -67,8 +67,8 @@ end)
 
 describe("a wrong command line", function()
   local cases = {
-    { { "captres" }, "unknown command 'captres'; did you mean 'captures'?" },
-    { { "--sim", "captres" }, "unknown command 'captres'; did you mean 'captures'?" },
+    { { "captres" }, "unknown command 'captres'; did you mean one of these: 'capture'" },
+    { { "--sim", "captres" }, "unknown command 'captres'; did you mean one of these: 'capture'" },
     { { "captures", "--jsn" }, "unknown option '--jsn'; did you mean '--json'?" },
     { { "README.md" }, "unknown command 'README.md'; to run the file: moontap run README.md" },
     { { "help", "gte" }, "unknown command 'gte'; did you mean 'get'?" },

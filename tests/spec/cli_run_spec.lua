@@ -71,7 +71,7 @@ describe("exit status", function()
   it("is 4 after a signal", function()
     for _, signal in ipairs { "INT", "TERM" } do
       local process = command.start({ command.moontap, "run", "--sim", "-e",
-        "print('up') io.stdout:flush() moontap.sleep('1h')" }, options_with())
+        "local out = io.stdout out:write 'up' out:flush() moontap.sleep('1h')" }, options_with())
       command.poll(function() return process.stdout() ~= "" end)
       process.signal(signal)
       local status, _, err = process.wait()

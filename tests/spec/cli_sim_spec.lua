@@ -112,10 +112,10 @@ describe("the commands about captures", function()
     local lines = {}
     for line in out:gmatch "[^\n]+" do lines[#lines + 1] = line end
     assert.equal(3, #lines)
-    assert.matches("^ID +TYPE +STATUS +SUBMITTED +LIMIT +COLO +PACKETS +FILTER$", lines[1])
-    assert.matches("^" .. full .. "  full +%l+ +[%dT:-]+Z +3600s +ams01 +%d+  everything$",
+    assert.matches("^ID +TYPE +STATUS +SUBMITTED +LIMIT +COLO +PACKETS +FILTER +BY +RAY$", lines[1])
+    assert.matches("^" .. full .. "  full +%l+ +[%dT:-]+Z +3600s +ams01 +%d+  everything +%S+, %-e",
       lines[2])
-    assert.matches("^" .. simple .. "  simple  success +%S+Z +60s +%- +%-  udp dport 53$",
+    assert.matches("^" .. simple .. "  simple  success +%S+Z +60s +%- +%-  udp dport 53 +%S+, %-e",
       lines[3])
     local at = lines[1]:find "FILTER"
     assert.equal(at, lines[2]:find "everything")

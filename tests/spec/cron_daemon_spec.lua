@@ -305,9 +305,17 @@ describe("a daemon that is killed", function()
         assert.is_true(of.n == 1 or on_lost == "retry")
       end
       -- what the simulator has is what the journal knows
-      local _, out = command.run { "sqlite3", dir .. "/state/moontap/state.db",
-        "SELECT count(*) FROM captures WHERE intent IS NOT NULL" }
-      assert.equal(#json.decode(succeeds("captures", "--json")), tonumber(out))
+      local caps = json.decode(succeeds("captures", "--json")) -- settles what is open
+      local function count(sql)
+        local _, out = command.run { "sqlite3", dir .. "/state/moontap/state.db", sql }
+        return tonumber(out)
+      end
+      local known = count "SELECT count(*) FROM captures WHERE intent IS NOT NULL"
+      local unknown = count "SELECT count(*) FROM intents WHERE state = 'unknown'"
+      -- equal captures beside it can make it impossible to say which one an answer was lost of
+      assert.is_true(known <= #caps and #caps <= known + unknown, ("%d known, %d unknown, %d there")
+        :format(known, unknown, #caps))
+      assert.equal(0, count "SELECT count(*) FROM intents WHERE settled IS NULL")
       assert.equal("0\n", select(2, command.run { "sqlite3", dir .. "/state/moontap/state.db",
         "SELECT count(*) FROM mutexes" }))
     end)

@@ -57,12 +57,21 @@ end
 -- One call for each effect, through the function that scripts use.
 local bucket = { destination_conf = "s3://effects/dir?region=us-east-1" }
 local use = {
+  ["bucket.files"] = function()
+    require "moontap.bucket".files { id = "none", destination_conf = bucket.destination_conf }
+  end,
+  ["bucket.read_challenge"] = function()
+    require "moontap.bucket".read_challenge { destination_conf = bucket.destination_conf,
+                                              filename = "none" }
+  end,
+  ["capture.open"] = function() require "moontap.capture".open(dir .. "/nothing") end,
   ["file.open"] = function() hostlibs.io.open("/dev/null"):close() end,
   ["file.remove"] = function() hostlibs.os.remove(dir .. "/nothing") end,
   ["file.rename"] = function() hostlibs.os.rename(dir .. "/nothing", dir .. "/other") end,
   ["file.tmpfile"] = function() hostlibs.io.tmpfile():close() end,
   ["file.tmpname"] = function() os.remove(hostlibs.os.tmpname()) end,
   ["http.request"] = function() http.request { url = sim.base_url .. "/nowhere" } end,
+  ["input.read"] = function() hostlibs.io.read(0) end,
   ["pcaps.create"] = function()
     lab.create({ type = "simple", time_limit = 1, packet_limit = 1 }, { max_retries = 0 })
   end,
@@ -77,6 +86,7 @@ local use = {
   end,
   ["pcaps.stop"] = function() lab.stop(("0"):rep(32)) end,
   ["process.execute"] = function() hostlibs.os.execute("true") end,
+  ["process.exit"] = function() pcall(effects.call, "process.exit", 300) end, -- refused
   ["process.getenv"] = function() hostlibs.os.getenv("HOME") end,
   ["process.popen"] = function() hostlibs.io.popen("true"):close() end,
   ["random"] = function() hostlibs.math.random() end,

@@ -60,7 +60,9 @@ local function listed()
   local status, out, err = command.run({ command.moontap, "captures", "--json" }, { env = env })
   assert.equal(0, status, err)
   local ids = {}
-  for i, cap in ipairs(json.decode(out)) do ids[i] = cap.id end
+  for _, cap in ipairs(json.decode(out)) do
+    if cap.listed then ids[#ids + 1] = cap.id end
+  end
   table.sort(ids)
   return ids
 end
@@ -159,6 +161,28 @@ print(ids[1] == ids[2] and ids[2] == ids[3])]]):format(SIMPLE, SIMPLE))
     assert.equal("true\n", out)
     assert.equal(2, #listed())
     assert.equal("2\n", query "SELECT count(*) FROM intents WHERE state = 'shared'")
+  end)
+
+  it("waits for no process that stands still, which sends nothing when it goes on", function()
+    start_simulator("--speed", "10") -- a slot every six seconds
+    local function begin()
+      return command.start({ command.moontap, "run", "--speed", "10", "-e", CREATE },
+        { cwd = dir, env = env, limit = 60 })
+    end
+    assert.equal(0, (begin().wait()))
+    local still = begin()
+    command.poll(function()
+      return query "SELECT count(*) FROM intents WHERE state = 'wanted'" == "1\n"
+    end, 10, "it stands in the queue")
+    still.signal "STOP"
+    query "UPDATE intents SET deadline = 1 WHERE state = 'wanted'"
+    assert.equal(0, (begin().wait()))
+    still.signal "CONT"
+    local status, _, err = still.wait()
+    assert.equal(1, status)
+    assert.matches("stood still", err)
+    assert.equal(2, #listed())
+    assert.same(listed(), journaled())
   end)
 
   it("gives up at its deadline, as the last before it does not end", function()

@@ -151,6 +151,7 @@ local operations = {
     load_script = function()
       native.host.load_script("scripts/first-capture.lua", { [0] = "x" })
     end,
+    alarm_left = function() native.host.alarm_left() end,
     outcome = function() native.host.outcome() end,
     on_exit = function() native.host.on_exit(nil) end,
     point = function() native.host.point("memory") end,
@@ -215,14 +216,17 @@ local operations = {
     free_space = function() return native.sys.free_space(dir) end,
     getpid = function() native.sys.getpid() end,
     host_name = function() native.sys.host_name() end,
+    is_hung_up = function() native.sys.is_hung_up(0) end,
     isatty = function() native.sys.isatty(0) end,
     list = function() native.sys.list(dir) end,
     lock = function()
       local lock = native.sys.lock(dir .. "/lock")
       if lock then lock:release() end
     end,
+    lstat = function() return native.sys.lstat(dir) end,
     mkdir_p = function() return native.sys.mkdir_p(dir .. "/a/b") end,
     notify = function() native.sys.notify "READY=1" end,
+    place = function() native.sys.place(dir .. "/none", dir .. "/other") end,
     random_bytes = function() native.sys.random_bytes(8) end,
     read_file = function() return native.sys.read_file("scripts/first-capture.lua") end,
     read_line = function()
@@ -233,6 +237,7 @@ local operations = {
       if not redirection then return nil, err end
       return redirection:restore()
     end,
+    real_path = function() return native.sys.real_path(dir) end,
     remove = function() native.sys.remove(dir .. "/none") end,
     remove_tree = function() return native.sys.remove_tree(dir .. "/tree") end,
     rename = function() native.sys.rename(dir .. "/none", dir .. "/other") end,

@@ -4,13 +4,15 @@ local options = require "moontap.cmd.options"
 
 -- The order of `moontap help`. Each is a file of this folder.
 local NAMES <const> = {
-  "run", "repl", "captures", "get", "stop", "download", "cron", "check", "schedule",
-  "history", "runs", "log", "why", "trigger", "pause", "resume", "sim", "version", "help",
+  "run", "repl", "capture", "sweep", "captures", "get", "stop", "download", "slots", "bundle",
+  "hold", "release", "purge", "audit", "doctor", "cron", "check", "schedule", "history", "runs",
+  "log", "why", "trigger", "pause", "resume", "sim", "version", "help",
 }
 
 local TITLES <const> = {
   api = "Which API", output = "Output", log = "Output", cron = "For crontab lines",
   script = "The script's world", seed = "Randomness", world = "The simulated world",
+  simulated = "The simulator's time", state = "State",
 }
 
 ---@class moontap.cmd.Argument
@@ -29,6 +31,7 @@ local TITLES <const> = {
 ---@field options? moontap.cmd.Option[] its own
 ---@field examples? string[]
 ---@field passes_rest? boolean the first operand and all that follows belong to a script
+---@field plans_itself? boolean --dry-run is its own affair; the gate lets no change through then
 ---@field run fun(args: table): integer|nil, table|nil exit status; nil and an error
 
 local HELP <const> = { "-h --help", help = "show this help" }
@@ -129,13 +132,25 @@ function M.takes_value(name)
   return takes
 end
 
+-- argparse takes "-10m" for options; behind one that wants a value it is its value.
+local function join_negatives(name, argv)
+  local takes, joined, i = M.takes_value(name), {}, 1
+  while argv[i] and argv[i] ~= "--" do
+    local word, value = argv[i], argv[i + 1]
+    local is_value = takes[word] and word:find "^%-%-" and value and value:find "^%-%d"
+    joined[#joined + 1] = is_value and word .. "=" .. value or word
+    i = i + (is_value and 2 or 1)
+  end
+  return table.move(argv, i, #argv, #joined + 1, joined)
+end
+
 ---Parses what follows a command's name.
 ---@param name string
 ---@param argv string[]
 ---@return table|nil args
 ---@return string|nil problem
 function M.parse(name, argv)
-  local ok, args = make_parser(name, M.load(name)):pparse(argv)
+  local ok, args = make_parser(name, M.load(name)):pparse(join_negatives(name, argv))
   if not ok then return nil, args end
   return args
 end

@@ -26,7 +26,8 @@ Environment:
 Exit status:
   0 done   1 failed   2 wrong usage   3 no or refused credentials
   4 stopped by a deadline or a signal   5 no slot or budget
-  6 outcome unknown: look with `moontap captures`   8 skipped: the lock is held]]
+  6 outcome unknown: look with `moontap captures`
+  7 the capture is empty   8 skipped: the lock is held]]
 
 local function commands()
   local lines = {}

@@ -55,6 +55,7 @@ end
 local function run(name, args)
   if args.fault and require "moontap.cmd.simargs".help(args) then return 0 end
   local session = require "moontap.cmd.session"
+  args.plans_itself = command.load(name).plans_itself
   return session.with(args, function() return command.load(name).run(args) end)
 end
 

@@ -73,12 +73,19 @@ local ALL = {
     help = "where the API is (else CLOUDFLARE_BASE_URL, else Cloudflare's)" },
   account_id = { "--account-id", arg = "ID",
     help = "which account (else CLOUDFLARE_ACCOUNT_ID)" },
+  account = { "--account", arg = "NAME",
+    help = "which account of the accounts file, instead of --account-id and --token-file" },
+  accounts = { "--accounts", arg = "FILE",
+    help = "the accounts file (else ~/.config/moontap/accounts.ini, /etc/moontap/accounts.ini)" },
   token_file = { "--token-file", arg = "FILE",
     help = "file that holds the API token (else CLOUDFLARE_API_TOKEN)" },
   cacert = { "--cacert", arg = "FILE",
     help = "trust the certificates in FILE instead of the system's" },
   speed = { "--speed", arg = "N", convert = convert_number,
     help = "a simulator's times are divided by N" },
+  dry_run = { "--dry-run",
+    help = "change nothing; print what would be done, as far as that can be said" },
+  read_only = { "--read-only", help = "refuse whatever would change something" },
   state = { "--state", arg = "DIR",
     help = "state directory (else XDG_STATE_HOME/moontap)" },
   json = { "--json", help = "print JSON" },
@@ -107,12 +114,15 @@ local ALL = {
 
 ---@type table<string, string[]>
 local GROUPS = {
-  api = { "sim", "base_url", "account_id", "token_file", "cacert", "speed", "state" },
+  api = { "sim", "account", "accounts", "base_url", "account_id", "token_file", "cacert", "speed",
+          "state", "dry_run", "read_only" },
   output = { "json", "verbose", "quiet" },
   log = { "verbose", "quiet" },
   cron = { "timeout", "lock" },
   script = { "virtual_time", "seed", "bucket", "memory" },
   world = { "scenario", "knob", "fault" },
+  simulated = { "virtual_time", "seed" },
+  state = { "state" },
   seed = { "seed" },
 }
 

@@ -10,6 +10,7 @@ local M = {}
 M.OK = 0
 M.FAILED = 1
 M.USAGE = 2
+M.EMPTY = 7
 M.SKIPPED = 8
 
 ---The exit status for a kind of error.

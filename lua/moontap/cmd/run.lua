@@ -18,6 +18,7 @@ local M = {
   groups = { "api", "cron", "script", "world", "log" },
   options = {
     { "-e", arg = "CODE", help = "run CODE instead of a file" },
+    { "--json", help = "with --dry-run: print the plan as JSON" },
   },
   examples = {
     "moontap run --sim scripts/first-capture.lua",
@@ -38,6 +39,10 @@ local function load_script(args)
   if not rest[1] then return { nil, errors.new("usage", "run: which script?") }, rest end
   local operands = table.move(rest, 2, #rest, 1, {})
   local arg = table.move(operands, 1, #operands, 1, { [0] = rest[1] })
+  if rest[1] == "-" and config.dry_run then -- it is read once and run more than once
+    args.text = args.text or io.read "a":gsub("^#[^\n]*", "")
+    return table.pack(host.load_code(args.text, "=stdin", arg)), operands
+  end
   return table.pack(host.load_script(rest[1], arg)), operands
 end
 

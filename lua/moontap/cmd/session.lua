@@ -20,7 +20,21 @@ local function is_loopback(url)
   return host == "localhost" or host == "::1" or host:match "^127%.%d+%.%d+%.%d+$" ~= nil
 end
 
+-- The address that an account of a name brings along.
+local function url_of_account(args)
+  if not args.account then return nil end
+  config.accounts = args.accounts
+  local account = require "moontap.accounts".find(args.account)
+  return account and account.base_url
+end
+
 local function check(args)
+  for _, name in ipairs { "account_id", "token_file" } do
+    if args.account and args[name] then
+      return usage(("--account names the account and its token: leave out --%s"):format(
+        (name:gsub("_", "-"))))
+    end
+  end
   if args.virtual_time and not args.sim then
     return usage "--virtual-time needs --sim: a real API does not wait for it"
   end
@@ -32,18 +46,24 @@ local function check(args)
       return usage(("--%s needs --sim: a real API does as it likes"):format(name))
     end
   end
+  if args.dry_run and args.command == "repl" then
+    return usage "--dry-run plans scripts and commands; at a prompt, --read-only changes nothing"
+  end
+  if args.command == "run" and args.json and not args.dry_run then
+    return usage "--json needs --dry-run: what a script prints is up to the script"
+  end
   if args.quiet and (args.verbose or 0) > 0 then
     return usage "give one of --quiet and --verbose"
   end
   if args.sim then
-    for _, name in ipairs { "base_url", "account_id", "token_file", "cacert" } do
+    for _, name in ipairs { "base_url", "account", "account_id", "token_file", "cacert" } do
       if args[name] then
         return usage(("--sim brings its own API and account: leave out --%s"):format(
           (name:gsub("_", "-"))))
       end
     end
   elseif args.speed and args.speed ~= 1 then
-    local url = args.base_url or os.getenv "CLOUDFLARE_BASE_URL"
+    local url = args.base_url or url_of_account(args) or os.getenv "CLOUDFLARE_BASE_URL"
     if not url or not is_loopback(url) then
       return usage(("--speed is for simulators only; %s is none on this machine"):format(
         url or "Cloudflare's API"))
@@ -53,8 +73,8 @@ local function check(args)
 end
 
 local function apply(args)
-  for _, name in ipairs { "base_url", "account_id", "token_file", "cacert", "speed", "state",
-                          "quiet", "json" } do
+  for _, name in ipairs { "base_url", "account", "accounts", "account_id", "token_file", "cacert",
+                          "speed", "state", "quiet", "json", "dry_run", "read_only" } do
     config[name] = args[name]
   end
   config.command, config.verbose = args.command, args.verbose
@@ -76,9 +96,16 @@ end
 
 Releases.__close, Releases.__gc = Releases.run, Releases.run
 
-local function set_virtual()
-  local clock = require "moontap.clock"
-  require "moontap.native.host".set_virtual(clock.parse(VIRTUAL_START))
+-- Is what the command would do planned instead of done?
+local function is_planned(args)
+  return args.dry_run and not args.plans_itself
+end
+
+-- From now on time jumps; in a dry run it begins with the real one.
+local function set_virtual(args)
+  local clock = require "moontap.native.clock"
+  local start = args.virtual_time and clock.parse(VIRTUAL_START) or clock.now()
+  require "moontap.native.host".set_virtual(start)
 end
 
 local function start_sim(args, releases)
@@ -97,7 +124,7 @@ local function start_sim(args, releases)
   sim, err = require "moontap.sim".start {
     scenario = args.scenario, knobs = knobs,
     bucket = args.bucket or dir .. "/bucket", seed = args.seed or DEFAULT_SEED, speed = args.speed,
-    transport = args.virtual_time and "inproc" or nil,
+    transport = (args.virtual_time or is_planned(args)) and "inproc" or nil,
   }
   if not sim then return nil, err end
   table.insert(releases, function() sim:close() end)
@@ -120,11 +147,11 @@ local function open(args, releases)
   local ok, err = check(args)
   if not ok then return nil, err end
   apply(args)
-  if args.lock then
+  if args.lock and not args.dry_run then
     ok, err = take_lock(args, releases)
     if not ok then return nil, err end
   end
-  if args.virtual_time then set_virtual() end
+  if args.virtual_time or is_planned(args) then set_virtual(args) end
   if args.seed or args.virtual_time then
     require "moontap.random".seed(args.seed or DEFAULT_SEED)
   end
@@ -132,6 +159,7 @@ local function open(args, releases)
     ok, err = start_sim(args, releases)
     if not ok then return nil, err end
   end
+  if args.read_only or args.dry_run then require "moontap.gate".open() end
   if args.memory then require "moontap.native.host".set_memory_max(args.memory) end
   return true
 end
@@ -146,6 +174,7 @@ function M.with(args, body)
   local releases <close> = setmetatable({}, Releases)
   local ok, err = open(args, releases)
   if not ok then return nil, err end
+  if is_planned(args) then return require "moontap.plan".run(args, body) end
   if not args.timeout then return body() end
   if not args.virtual_time then
     -- for a script that never waits, so that no timer of the loop can stop it

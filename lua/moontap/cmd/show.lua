@@ -11,11 +11,13 @@ local COLUMNS <const> = {
   { "ID", function(cap) return cap.id end },
   { "TYPE", function(cap) return cap.type end },
   { "STATUS", function(cap) return cap.status end },
-  { "SUBMITTED", function(cap) return M.time(cap.submitted) end },
+  { "SUBMITTED", function(cap) return M.time(cap.submitted or cap.asked) end },
   { "LIMIT", function(cap) return cap.time_limit and cap.time_limit .. "s" end },
   { "COLO", function(cap) return cap.colo_name or cap.colo end },
   { "PACKETS", function(cap) return cap.packets_captured end, right = true },
-  { "FILTER", function(cap) return M.filter(cap.filter_v1) end },
+  { "FILTER", function(cap)
+    return not (cap.details_purged and cap.filter_v1 == nil) and M.filter(cap.filter_v1) or nil
+  end },
 }
 
 -- The order in which a single capture is shown; what else the answer carries comes behind.
@@ -74,8 +76,18 @@ local function clean(value)
   return (tostring(value):gsub("[%c\127]", "?"))
 end
 
--- What goes first where a screen is too narrow.
-local SPARE <const> = { LIMIT = 1, COLO = 2, TYPE = 3 }
+---A line as a terminal may get it: without control characters.
+---@param text string
+---@return string
+M.line = clean
+
+-- What goes first where a screen is too narrow, in two rounds; then what may be cut, to how much;
+-- then what goes last.
+local SPARE <const> = { RAY = 1, FILE = 2, WHY = 3, BYTES = 4, LIMIT = 5, COLO = 6, TYPE = 7 }
+local SPARE_LATE <const> = { CASE = 1, BY = 2 }
+local FILTER_MIN <const> = 16 -- rather than that further columns go
+local CUT <const> = { { "FILTER", 10 }, { "NOTE", 8 } }
+local SPARE_LAST <const> = { PACKETS = 1, SUBMITTED = 2, NOTE = 3, FILTER = 4 }
 
 local function width_of(text)
   return utf8.len(text) or #text
@@ -112,30 +124,89 @@ local function total_width(columns)
   return total
 end
 
--- Leaves out spare columns until the others fit.
-local function fit(columns, width)
-  local total = total_width(columns)
-  for rank = 1, 3 do
+local function leave_out(columns, ranks, width)
+  local order = {}
+  for name, rank in pairs(ranks) do order[rank] = name end
+  for _, name in ipairs(order) do
     for c = #columns, 1, -1 do
-      if total > width and SPARE[columns[c][1]] == rank then
-        total = total - columns[c].width - 2
-        table.remove(columns, c)
+      if columns[c][1] == name and total_width(columns) > width then table.remove(columns, c) end
+    end
+  end
+end
+
+-- Cells that are as wide as `most` allows.
+local function cut(column, most)
+  column.width = most
+  for i, text in ipairs(column) do
+    if width_of(text) > most then
+      column[i] = text:sub(1, (utf8.offset(text, most) or #text + 1) - 1) .. "…"
+    end
+  end
+end
+
+-- The names of columns without any value.
+local function empty_ones(columns)
+  local found, n = {}, 0
+  for _, column in ipairs(columns) do
+    local is_empty = true
+    for i = 2, #column do is_empty = is_empty and column[i] == "-" end
+    if is_empty then
+      n = n + 1
+      found[column[1]] = n
+    end
+  end
+  return found
+end
+
+-- By how much the filters may be cut.
+local function slack(columns)
+  for _, column in ipairs(columns) do
+    if column[1] == "FILTER" then return math.max(0, column.width - FILTER_MIN) end
+  end
+  return 0
+end
+
+-- Leaves out spare columns until the others fit, and cuts what is still too long.
+local function fit(columns, width, has_further)
+  if has_further then leave_out(columns, empty_ones(columns), width) end
+  leave_out(columns, SPARE, width)
+  for _, column in ipairs(columns) do
+    if total_width(columns) > width and column[1] == "SUBMITTED" then shorten(column) end
+  end
+  leave_out(columns, SPARE_LATE, width + slack(columns))
+  for _, entry in ipairs(CUT) do
+    for _, column in ipairs(columns) do
+      local over = total_width(columns) - width
+      if over > 0 and column[1] == entry[1] and column.width > entry[2] then
+        cut(column, math.max(entry[2], column.width - over))
       end
     end
   end
-  for _, column in ipairs(columns) do
-    if total > width and column[1] == "SUBMITTED" then shorten(column) end
+  leave_out(columns, SPARE_LAST, width)
+end
+
+-- Columns that are shown where there is something in them.
+local function add_used(columns, further, caps)
+  for _, column in ipairs(further) do
+    for _, cap in ipairs(caps) do
+      if column[2](cap) ~= nil then
+        columns[#columns + 1] = make_column(column, caps)
+        break
+      end
+    end
   end
 end
 
 ---Captures as an aligned table with a heading.
 ---@param caps table[]
 ---@param width? integer columns of the screen; without it nothing is left out
+---@param further? table[] columns behind the usual ones, where they hold something
 ---@return string
-function M.table(caps, width)
+function M.table(caps, width, further)
   local columns, lines = {}, {}
   for c, column in ipairs(COLUMNS) do columns[c] = make_column(column, caps) end
-  if width then fit(columns, width) end
+  add_used(columns, further or {}, caps)
+  if width then fit(columns, width, further ~= nil) end
   for i = 1, #caps + 1 do
     local cells = {}
     for c, column in ipairs(columns) do cells[c] = pad(column[i], column.width, column.right) end

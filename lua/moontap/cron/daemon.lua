@@ -124,8 +124,8 @@ local function picture(paths)
   return table.concat(parts, "\n")
 end
 
-function Daemon:watch()
-  local known = picture(self.args.paths)
+-- `known`: the picture before files were loaded.
+function Daemon:watch(known)
   while true do
     sleep(WATCH_EVERY)
     local now = picture(self.args.paths)
@@ -141,6 +141,7 @@ end
 function Daemon:stop()
   if self.is_stopping then
     say "leaving at once"
+    self.is_leaving = true -- captures of its runs are stopped by whoever comes next
     self.engine:cancel_all "the daemon leaves"
     host.exit(STOPPED)
   end
@@ -201,6 +202,7 @@ local function live(self)
   if not ok then return nil, err end
   listen_to_signals(self)
   local count
+  local known = self.args.watch and picture(self.args.paths)
   self.is_loading = true
   count, err = self:load()
   self.is_loading = false
@@ -213,7 +215,7 @@ local function live(self)
   say("%d playbooks, %d files that cannot be used; times are UTC unless a playbook says otherwise",
     count, #self.broken)
   sys.notify(("READY=1\nMAINPID=%d"):format(sys.getpid()))
-  local watcher = self.args.watch and task.spawn({ name = "watching files" }, self.watch, self)
+  local watcher = known and task.spawn({ name = "watching files" }, self.watch, self, known)
   if self.wants_reload then
     self.wants_reload = false
     self:reload()
@@ -256,7 +258,7 @@ function M.run(args)
     for _, name in ipairs { "TERM", "INT", "HUP" } do host.on_signal(name, nil) end
     if self.server then self.server:close() end
     if args.port_file then sys.remove(args.port_file) end
-    states.close()
+    states.close(self.is_leaving)
     held:release()
   end })
   return live(self)

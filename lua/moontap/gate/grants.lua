@@ -18,7 +18,7 @@ end
 local function refuse(name)
   return function(next, ...)
     if config.read_only and world.changes(name, ...) then
-      return deny(("%s refused: --read-only changes nothing"):format(world.describe(name, ...)))
+      return deny(("refused to %s: --read-only changes nothing"):format(world.describe(name, ...)))
     end
     return next(...)
   end
@@ -55,7 +55,7 @@ end
 
 M.effects["api.create"] = function(next, client, params, options, path, intent)
   if config.read_only then
-    return deny(("%s refused: --read-only changes nothing"):format(world.describe("api.create",
+    return deny(("refused to %s: --read-only changes nothing"):format(world.describe("api.create",
       client, params)))
   end
   local why = refuse_create(client, params, intent)
@@ -82,10 +82,17 @@ end
 
 -- Stopping ---------------------------------------------------------------------------------
 
+-- Is it a capture that this dry run has planned?
+local function is_planned(id)
+  local worlds = config.dry_run and require "moontap.plan.world"
+  local running = worlds and worlds.current()
+  return running and running.captures[id] ~= nil
+end
+
 -- Was it opened here? Nobody knows while the state cannot be read.
 local function is_foreign(client, id)
   local context = gate.context(client)
-  if not context then return false end
+  if not context or context.is_refused or is_planned(id) then return false end
   if not context.account then return true end
   local row = context.account:capture(id)
   return not (row and row.intent)
@@ -93,7 +100,7 @@ end
 
 M.effects["api.stop"] = function(next, client, id, options, ...)
   if config.read_only then
-    return deny(("stop %s refused: --read-only changes nothing"):format(id))
+    return deny(("refused to stop %s: --read-only changes nothing"):format(id))
   end
   local why = refuse_verb(client, "stop")
   local caller = gate.caller(client)

@@ -20,7 +20,7 @@ local M = {}
 
 ---The order in which a call meets them.
 ---@type string[]
-M.CHAIN = { "grants", "quota", "journal" }
+M.CHAIN = { "grants", "plan", "quota", "journal" }
 
 local STOP_LIMIT <const> = 10 -- seconds that leaving may take for stopping captures
 
@@ -31,6 +31,7 @@ local STOP_LIMIT <const> = 10 -- seconds that leaving may take for stopping capt
 ---@class moontap.gate.Context what the gate knows of a client
 ---@field account? moontap.state.Account nil when the state cannot be used
 ---@field err? table why not
+---@field is_refused? boolean there are no credentials to ask the API with
 
 ---@class moontap.gate.Caller on whose behalf a client works: a run of a playbook
 ---@field playbook string
@@ -44,7 +45,7 @@ local is_open = false
 
 -- Benchmarks and stress tests of what lies below switch it off, and nobody against a real API.
 local function is_off(base_url)
-  if os.getenv "MOONTAP_GATE" ~= "off" or config.read_only then return false end
+  if os.getenv "MOONTAP_GATE" ~= "off" or config.read_only or config.dry_run then return false end
   return base_url:match "^https?://127%.%d+%.%d+%.%d+[:/]" ~= nil
     or base_url:match "^https?://localhost[:/]" ~= nil or base_url:match "^https?://%[::1%]" ~= nil
     or base_url:match "^https?://sim%.internal" ~= nil
@@ -68,7 +69,7 @@ end
 -- The way of a process out: what it opened and leaves behind in a failed run is stopped.
 function leave(status)
   if not state.is_open() then return end
-  if status ~= 0 and not config.sim then
+  if status ~= 0 and not config.sim and not config.dry_run then
     moontap.timeout(STOP_LIMIT, require("moontap.gate.stops").stop_own)
   end
   state.close(status ~= 0) -- what could not be stopped is, by whoever comes next
@@ -98,6 +99,7 @@ function M.attach(client)
   M.open()
   local context = {}
   contexts[client] = context
+  if config.dry_run and not state.exists() then return end
   local store, err = state.current()
   if store then context.account, err = store:account(client.base_url, client.account_id) end
   if not context.account then
@@ -106,6 +108,13 @@ function M.attach(client)
     return
   end
   if not config.dry_run then require("moontap.gate.reconcile").at_start(client, context) end
+end
+
+---A client that could not be set up: `err` says why.
+---@param client userdata
+---@param err table
+function M.refuse(client, err)
+  contexts[client] = { err = err, is_refused = true }
 end
 
 ---@param client userdata

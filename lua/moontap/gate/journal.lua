@@ -40,7 +40,7 @@ local function write(account, intent, params, options)
   if intent.row then
     return account:sending(intent.row, now(), wish.wire(params, options and options.asked_at))
   end
-  local row, err = account:send_at_once(intent.wish, quota.interval(intent.wish.kind), now())
+  local row, err = account:send_at_once(intent.wish, now())
   if row == nil then return nil, err end
   if not row then
     return nil, errors.new("quota", "somebody else was faster", { lost_turn = true, sent = "no" })
@@ -150,11 +150,11 @@ end
 M.effects["api.download"] = function(next, client, id, options, path, ...)
   local written, err = next(client, id, options, path, ...)
   local context = gate.context(client)
-  if written and context and context.account and context.account:capture(id) then
+  if written and context and context.account then
     host.point "downloaded"
     local stat = sys.stat(written)
-    check(context.account:note_file(id, { path = written, bytes = stat and stat.size or 0,
-      sha256 = db.file_digest(written) }))
+    check(context.account:note_file(id, { path = sys.real_path(written) or written,
+      bytes = stat and stat.size or 0, sha256 = db.file_digest(written) }))
   end
   return written, err
 end

@@ -72,7 +72,7 @@ end
 local function clear_the_way(client, context, intent, place)
   local account = context.account
   local other = place.first or place.holder
-  if other and not account:is_alive(other.owner) then
+  if other and account:is_gone(other) then
     return reconcile.inherit(client, context, intent.wish.kind)
   end
   if place.capture and place.ahead == 0 then return look_at(client, account, place.capture) end
@@ -100,7 +100,7 @@ local function take_turn(client, context, intent)
   end })
   local began, is_told = clock.boot(), false
   while true do
-    local is_mine, place = account:claim(intent.row, M.interval(intent.wish.kind))
+    local is_mine, place = account:claim(intent.row)
     if is_mine then
       host.point "claimed"
       return true, clock.boot() - began
@@ -167,6 +167,12 @@ local function learn(client, context, intent, err)
   if not ok then log.warn("%s; the slot could not be noted", problem.message) end
 end
 
+-- The error of a wait: whatever failed, no create was sent.
+local function unsent(err)
+  err.sent = "no"
+  return err
+end
+
 -- The capture of an equal wish that waits already; nil when there is none, or an error.
 local function shared(client, context, intent)
   if not intent.leader then return nil end
@@ -188,9 +194,9 @@ local function queue(next, client, context, intent, params, options, path)
     if not ok then return nil, err end
   end
   local cap, err = shared(client, context, intent)
-  if cap or err then return cap, err end
+  if cap or err then return cap, err and unsent(err) end
   local ok, waited = take_turn(client, context, intent)
-  if not ok then return nil, waited end
+  if not ok then return nil, unsent(waited) end
   params, options = wish.late(intent, params, options, waited)
   return next(client, params, options, path, intent)
 end
@@ -203,7 +209,7 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   local wanted = wish.of(context, intent, params)
   local cap, err, body
   local is_alone = not intent.row and not wanted.share_key
-  if is_alone and account:is_free(wanted, M.interval(wanted.kind)) then
+  if is_alone and account:is_free(wanted) then
     cap, err, body = next(client, params, options, path, intent) -- the journal writes all at once
   end
   if not cap and (not err or err.lost_turn) then

@@ -45,7 +45,7 @@ end
 -- Finds out about one intent. `is_patient`: until it is certain, because somebody waits for it.
 local function settle(client, context, row, is_patient)
   local intent <close> = intents.begin(client)
-  intent.params, intent.sent, intent.of_store = row.params, boot_time(row), row.id
+  intent.context, intent.params, intent.sent = context, row.params, boot_time(row)
   local age = clock.boot() - intent.sent
   intent.window = is_patient and math.max(0, adopt.WINDOW / config.speed - age) or 0
   if not is_patient then intent.deadline = QUICK end
@@ -78,6 +78,8 @@ function M.inherit(client, context, kind)
       return nil, err
     end
   end
+  -- what was found may run on and hold the very slot that is waited for
+  if #rows > 0 and not config.read_only then stops.stop_orphans(client, context) end
   return true
 end
 

@@ -41,6 +41,7 @@
 ---@field progress? fun(cap: pcaps.Capture, elapsed: number, timeout: number, is_over?: boolean)
 
 ---@class pcaps.ClientOptions
+---@field account? string an account of the accounts file by its name, with its token
 ---@field account_id? string
 ---@field api_token? string
 ---@field token_file? string

@@ -6,7 +6,7 @@ local M = {}
 
 -- The account and where it is: its id or nil, the address, what that is called.
 local function account()
-  local settings = require "pcaps.credentials".resolve {}
+  local settings = require "pcaps.credentials".resolve {} or { base_url = "" }
   local where = settings.base_url:match "^https?://([^/]+)" or settings.base_url
   if config.sim then where = "sim" end
   if where == "api.cloudflare.com" then where = "cloudflare" end
@@ -15,11 +15,10 @@ end
 
 local function token_source()
   if config.sim then return "the simulator's own" end
-  if config.token_file then return config.token_file end
-  for _, name in ipairs { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY" } do
-    if (os.getenv(name) or "") ~= "" then return name end
-  end
-  return "none: set CLOUDFLARE_API_TOKEN, or give --token-file"
+  local credentials = require "pcaps.credentials"
+  local settings, err = credentials.resolve {}
+  if not settings then return "none: " .. err.message end
+  return credentials.origin(settings) or "none: set CLOUDFLARE_API_TOKEN, or give --token-file"
 end
 
 ---@param session moontap.repl.Session

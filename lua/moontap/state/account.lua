@@ -5,12 +5,18 @@
 local audit = require "moontap.state.audit"
 local captures = require "moontap.state.captures"
 local clock = require "moontap.clock"
+local errors = require "moontap.errors"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
+local retention = require "moontap.state.retention"
 
-local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL AND "
-  .. "(priority > ?3 OR (priority = ?3 AND id < ?4))"
+-- One that shares the capture of another takes no slot: it would stand in the way of the very
+-- intent that it waits for.
+local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL "
+  .. "AND follows IS NULL AND (priority > ?3 OR (priority = ?3 AND id < ?4))"
 local OPEN <const> = "settled IS NULL"
+local TAKEN_MAX <const> = 900 -- seconds for which a slot can be taken in advance
+local STALE <const> = 600 -- seconds beyond its deadline; looking for a lost answer takes less
 
 ---@class moontap.state.Account
 ---@field id integer
@@ -21,6 +27,7 @@ local Account = {}
 Account.__index = Account
 
 for name, fn in pairs(captures) do Account[name] = fn end
+for name, fn in pairs(retention.account) do Account[name] = fn end
 
 ---@class moontap.state.Wish
 ---@field kind "simple"|"full"
@@ -29,6 +36,7 @@ for name, fn in pairs(captures) do Account[name] = fn end
 ---@field deadline number since 1970
 ---@field priority integer
 ---@field share_key? string
+---@field detach? boolean its capture is to outlive the run
 ---@field run string
 ---@field script? string
 ---@field why? string
@@ -66,6 +74,12 @@ local function finish(self, id, state, data, err)
   must(audit.add(self.state, "create." .. state, "intent " .. id, data))
 end
 
+-- Is there nobody left who will settle this intent? A process that stands still (stopped by a
+-- signal, say) does not keep the others waiting for ever.
+local function is_gone(self, row)
+  return clock.now() > row.deadline + STALE or not owners.is_alive(self.state, row.owner)
+end
+
 -- The queue ----------------------------------------------------------------------------------
 
 local function set_slot(self, kind, free_at, capture)
@@ -80,21 +94,29 @@ local STANDING <const> = "SELECT "
   .. "state IN ('claimed', 'sending')) AS holder, "
   .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
   .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture"
-local FIRST <const> = "SELECT id, owner FROM intents WHERE " .. AHEAD
+local FIRST <const> = "SELECT id, owner, deadline FROM intents WHERE " .. AHEAD
   .. " ORDER BY priority DESC, id LIMIT 1"
 
+---When a slot is free, as far as it is a matter of time.
+---@param slot { free_at?: number }
+---@param now number
+---@return number
+function Account.free_time(slot, now)
+  local free_at = slot.free_at or 0
+  return free_at - now > TAKEN_MAX and 0 or free_at -- the clock was set back since
+end
+
 -- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
-local function obstacle(self, me, interval)
+local function obstacle(self, me)
   local db, now = self.state.db, clock.now()
   local seen = must(db:row(STANDING, self.id, me.kind, me.priority, me.id))
-  -- a clock that was set back must not keep a slot for ever
-  local free_at = math.min(seen.free_at or 0, now + interval)
+  local free_at = Account.free_time(seen, now)
   if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then return nil end
   local place = { ahead = seen.ahead, free_at = free_at, capture = seen.capture }
   if seen.ahead > 0 then
     place.first = must(db:row(FIRST, self.id, me.kind, me.priority, me.id)) or nil
   elseif seen.holder then
-    place.holder = must(db:row("SELECT id, owner, state FROM intents WHERE id = ?", seen.holder))
+    place.holder = must(db:row("SELECT id, owner, deadline FROM intents WHERE id = ?", seen.holder))
   end
   return place
 end
@@ -105,20 +127,19 @@ end
 
 ---Takes the slot for an intent if it is its turn.
 ---@param id integer
----@param interval number seconds between two creates of its kind at most
 ---@return boolean|nil is_claimed nil when the store failed
 ---@return table|nil place what is in the way: `ahead` (how many), `first` (of them), `holder`
 ---  (an intent), `capture` (an id), `free_at`; or the error
-function Account:claim(id, interval)
+function Account:claim(id)
   -- most looks find somebody in the way, and need not write
-  local ok, place = pcall(function() return obstacle(self, read_intent(self, id), interval) end)
+  local ok, place = pcall(function() return obstacle(self, read_intent(self, id)) end)
   if not ok then
     if getmetatable(place) == Failed then return nil, place.err end
     error(place, 0)
   end
   if place then return false, place end
   return atomically(self, false, function()
-    local seen = obstacle(self, read_intent(self, id), interval)
+    local seen = obstacle(self, read_intent(self, id))
     if seen then return false, seen end
     must(self.state.db:run("UPDATE intents SET state = 'claimed' WHERE id = ?", id))
     return true
@@ -141,9 +162,13 @@ end
 local function write_wish(self, wish, leader)
   local state = self.state
   local _, id = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
-    .. "deadline, priority, share_key, follows) VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?)",
-    self.id, wish.kind, state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key,
-    leader))
+    .. "deadline, priority, share_key, follows, is_detached) "
+    .. "VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?, ?)", self.id, wish.kind, state.owner.id,
+    wish.asked, wish.deadline, wish.priority, wish.share_key, leader, wish.detach and 1 or 0))
+  if leader then -- it waits for two now
+    must(state.db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
+      leader))
+  end
   must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
     .. "VALUES (?, ?, ?, ?, ?, ?, ?)", id, json.encode(wish.params), state.owner.who, wish.run,
     wish.script, wish.why, wish.case))
@@ -166,17 +191,15 @@ function Account:ask(wish)
 end
 
 -- Would a new intent get the slot at once?
-local function is_free(self, wish, interval)
-  return not obstacle(self, { id = math.maxinteger, kind = wish.kind, priority = wish.priority },
-    interval)
+local function is_free(self, wish)
+  return not obstacle(self, { id = math.maxinteger, kind = wish.kind, priority = wish.priority })
 end
 
 ---Is nobody in the way of a wish?
 ---@param wish moontap.state.Wish
----@param interval number as for `claim`
 ---@return boolean
-function Account:is_free(wish, interval)
-  local ok, free = pcall(is_free, self, wish, interval)
+function Account:is_free(wish)
+  local ok, free = pcall(is_free, self, wish)
   return ok and free
 end
 
@@ -184,8 +207,12 @@ end
 
 -- Within a transaction.
 local function write_sending(self, id, sent, params)
-  must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = attempts + 1, "
-    .. "sent = ?, sent_boot = ?, boot_id = ? WHERE id = ?", sent.real, sent.boot, sent.boot_id, id))
+  local changed = must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = "
+    .. "attempts + 1, sent = ?, sent_boot = ?, boot_id = ? WHERE id = ? AND settled IS NULL",
+    sent.real, sent.boot, sent.boot_id, id))
+  if changed == 0 then
+    must(nil, errors.new("cancelled", "this process stood still so long that the others went on"))
+  end
   must(audit.add(self.state, "create.sending", "intent " .. id, { params = params }))
 end
 
@@ -206,13 +233,12 @@ end
 
 ---Writes down a wish that is sent now, as `ask`, `claim` and `sending` do one after the other.
 ---@param wish moontap.state.Wish
----@param interval number as for `claim`
 ---@param sent { real: number, boot: number, boot_id: string }
 ---@return integer|false|nil id of the intent; false when somebody is in the way; nil and an error
 ---@return table|nil err
-function Account:send_at_once(wish, interval, sent)
+function Account:send_at_once(wish, sent)
   return atomically(self, true, function()
-    if not is_free(self, wish, interval) then return false end
+    if not is_free(self, wish) then return false end
     local id = write_wish(self, wish)
     write_sending(self, id, sent, wish.params)
     return id
@@ -254,10 +280,12 @@ function Account:settle(id, outcome)
   local cap, err = outcome.capture, outcome.error or {}
   return atomically(self, false, function()
     local me = read_intent(self, id)
-    if me.settled then return true end
+    if cap and outcome.state ~= "shared" then
+      must(self:note_opened(id, cap, outcome.detach or me.is_detached == 1))
+    end
+    if me.settled then return true end -- by others, while this process stood still
     finish(self, id, outcome.state, { capture = cap and cap.id, error = err.message,
       ray = outcome.ray or err.ray }, err)
-    if cap and outcome.state ~= "shared" then self:note_opened(id, cap, outcome.detach) end
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
       and not captures.frees_slot(cap.status)
     if outcome.free_at or holds then
@@ -299,21 +327,22 @@ end
 ---@return table|nil err
 function Account:inherit(kind)
   local state = self.state
-  local open = "SELECT id, owner, state FROM intents WHERE account = ? AND "
+  local open = "SELECT id, owner, deadline, state FROM intents WHERE account = ? AND "
     .. "(?2 IS NULL OR kind = ?2) AND " .. OPEN .. " ORDER BY id"
   local rows, err = state.db:rows(open, self.id, kind)
   if not rows then return nil, err end
   local has_dead = false
   for _, row in ipairs(rows) do
-    has_dead = has_dead or not owners.is_alive(state, row.owner)
+    has_dead = has_dead or is_gone(self, row)
   end
   if not has_dead then return {} end
   return atomically(self, false, function()
     local list = {}
     for _, row in ipairs(must(state.db:rows(open, self.id, kind))) do
-      if not owners.is_alive(state, row.owner) then
+      if is_gone(self, row) then
         if row.state == "sending" then
-          must(state.db:run("UPDATE intents SET owner = ? WHERE id = ?", state.owner.id, row.id))
+          must(state.db:run("UPDATE intents SET owner = ?, is_lost = 1, "
+            .. "deadline = max(deadline, ?) WHERE id = ?", state.owner.id, clock.now(), row.id))
           list[#list + 1] = must(self:intent(row.id))
         else
           finish(self, row.id, "abandoned", {}, { kind = "cancelled",
@@ -377,6 +406,13 @@ function Account:release(id)
       message = "its caller did not wait for it" })
     return true
   end)
+end
+
+---Will nobody settle this intent?
+---@param row { owner: string, deadline: number }
+---@return boolean
+function Account:is_gone(row)
+  return is_gone(self, row)
 end
 
 ---Is the process `owner` still there?

@@ -1,6 +1,7 @@
 -- audit: the chain of what was done. Each row carries the hash of the one before, so that none can
--- be changed or taken out unseen. What a row is about is personal: it stands apart, can be purged,
--- and is named in the chain by a salted digest only.
+-- be changed or taken out unseen; the head stands apart, so that the last ones cannot either. What
+-- a row is about is personal: it stands apart, can be purged, and is named in the chain by a salted
+-- digest only. A purge is a row of the chain itself.
 
 local clock = require "moontap.clock"
 local db = require "moontap.native.db"
@@ -11,10 +12,17 @@ local M = {}
 
 local START <const> = ("0"):rep(64)
 local BATCH <const> = 1000
+local PURGED <const> = "audit.purged" -- its subject names rows; it covers what they lack
 
+-- Lengths stand before the texts, so that nothing can be moved from one field to the next, and
+-- the time goes in as it is stored.
 local function hash_of(previous, row)
-  return db.digest(("%s\n%d\n%.6f\n%s\n%s\n%s"):format(previous, row.seq, row.at, row.event,
-    row.subject, row.digest))
+  return db.digest(("<s4i8ds4s4s4"):pack(previous, row.seq, row.at, row.event, row.subject,
+    row.digest))
+end
+
+local function digest_of(salt, text)
+  return db.digest(("<s4s4"):pack(salt, text))
 end
 
 local function hex(bytes)
@@ -29,52 +37,145 @@ end
 ---@return any ok nil and an error when it could not be written
 ---@return table|nil err
 function M.add(state, event, subject, data)
-  local last, err = state.db:row "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
-  if last == nil then return nil, err end
+  local last, err = state.db:row("SELECT (SELECT max(seq) FROM audit) AS seq, "
+    .. "(SELECT seq FROM audit_head) AS head, (SELECT hash FROM audit_head) AS hash")
+  if not last then return nil, err end
   local salt, text = hex(sys.random_bytes(8)), json.encode(data)
-  local row = { seq = (last and last.seq or 0) + 1, at = clock.now(), event = event,
-                subject = subject, digest = db.digest(salt .. text) }
+  -- rows that something else has put there are left to those who verify
+  local row = { seq = math.max(last.seq or 0, last.head or 0) + 1, at = clock.now(),
+                event = event, subject = subject, digest = digest_of(salt, text) }
+  local hash = hash_of(last.hash or START, row)
   local ok
   ok, err = state.db:run("INSERT INTO audit (seq, at, event, subject, digest, hash) "
-    .. "VALUES (?, ?, ?, ?, ?, ?)", row.seq, row.at, event, subject, row.digest,
-    hash_of(last and last.hash or START, row))
+    .. "VALUES (?, ?, ?, ?, ?, ?)", row.seq, row.at, event, subject, row.digest, hash)
+  if not ok then return nil, err end
+  ok, err = state.db:run("INSERT INTO audit_head (id, seq, hash) VALUES (1, ?1, ?2) "
+    .. "ON CONFLICT (id) DO UPDATE SET seq = ?1, hash = ?2", row.seq, hash)
   if not ok then return nil, err end
   return state.db:run("INSERT INTO audit_data (seq, salt, data) VALUES (?, ?, ?)", row.seq, salt,
     text)
 end
 
-local function check(row, previous)
-  if row.hash ~= hash_of(previous, row) then
-    return ("row %d was changed, or one before it was taken out"):format(row.seq)
+-- Sets of rows as text ------------------------------------------------------------------
+
+-- {1, 2, 3, 7} -> "rows 1-3,7"
+local function name_rows(list)
+  local parts, i = {}, 1
+  while i <= #list do
+    local from = list[i]
+    while list[i + 1] == list[i] + 1 do i = i + 1 end
+    parts[#parts + 1] = from == list[i] and ("%d"):format(from) or ("%d-%d"):format(from, list[i])
+    i = i + 1
   end
-  if row.data and db.digest(row.salt .. row.data) ~= row.digest then
-    return ("what row %d is about was changed"):format(row.seq)
+  return "rows " .. table.concat(parts, ",")
+end
+
+-- Takes the rows that `text` names out of the set `missing`.
+local function cover(missing, text)
+  for from, to in text:gmatch "(%d+)%-?(%d*)" do
+    from = math.tointeger(tonumber(from)) or 0
+    for seq = from, to ~= "" and math.tointeger(tonumber(to)) or from do missing[seq] = nil end
+  end
+end
+
+-- Verifying ------------------------------------------------------------------------------
+
+local function break_at(report, seq, problem, ...)
+  report.row, report.problem = seq, problem:format(seq, ...)
+  return report
+end
+
+local function check(report, row)
+  if row.seq ~= report.rows + 1 then
+    return break_at(report, report.rows + 1, "row %d is missing")
+  end
+  if row.hash ~= hash_of(report.head, row) then
+    return break_at(report, row.seq, "row %d was changed, or one before it was taken out")
+  end
+  if row.data and digest_of(row.salt, row.data) ~= row.digest then
+    return break_at(report, row.seq, "what row %d is about was changed")
   end
   return nil
 end
 
+-- What the rows themselves cannot show: whether there are some before or behind them.
+local function check_ends(report, ends)
+  local head = ends.head or 0
+  if ends.first and ends.first < 1 then
+    return break_at(report, ends.first, "row %d was put in")
+  elseif (ends.last or 0) > head then
+    return break_at(report, head + 1, "row %d was put in, or the head of the chain was changed")
+  elseif (ends.last or 0) < head then
+    return break_at(report, (ends.last or 0) + 1, "row %d is missing, as are all up to %d", head)
+  elseif ends.hash and ends.hash ~= report.head then
+    return break_at(report, head, "row %d is not the head that was written down")
+  elseif ends.stray then
+    return break_at(report, ends.stray, "row %d was taken out, and what it is about was left")
+  end
+  return nil
+end
+
+local ENDS <const> = "SELECT (SELECT min(seq) FROM audit) AS first, (SELECT max(seq) FROM audit) "
+  .. "AS last, (SELECT seq FROM audit_head) AS head, (SELECT hash FROM audit_head) AS hash, "
+  .. "(SELECT min(d.seq) FROM audit_data d LEFT JOIN audit a ON a.seq = d.seq "
+  .. "WHERE a.seq IS NULL) AS stray"
+
+local function go_through(state)
+  local report = { rows = 0, purged = 0, head = START }
+  local ends, err = state.db:row(ENDS)
+  if not ends then return nil, err end
+  local missing = {}
+  while true do
+    local rows
+    rows, err = state.db:rows("SELECT a.*, d.salt, d.data FROM audit a LEFT JOIN audit_data d "
+      .. "ON d.seq = a.seq WHERE a.seq > ? AND a.seq <= ? ORDER BY a.seq LIMIT ?", report.rows,
+      ends.last or 0, BATCH)
+    if not rows then return nil, err end
+    for _, row in ipairs(rows) do
+      if check(report, row) then return report end
+      report.rows, report.head = row.seq, row.hash
+      if not row.data then
+        report.purged = report.purged + 1
+        missing[row.seq] = true
+      end
+      if row.event == PURGED then cover(missing, row.subject) end
+    end
+    if #rows < BATCH then break end
+  end
+  if check_ends(report, ends) then return report end
+  local first
+  for seq in pairs(missing) do first = math.min(first or seq, seq) end
+  if first then
+    break_at(report, first, "what row %d is about was taken out, and no purge says so")
+  end
+  return report
+end
+
 ---Goes through the whole chain.
 ---@param state moontap.State
----@return { rows: integer, purged: integer, head: string, problem?: string }|nil report
+---@return { rows: integer, purged: integer, head: string, problem?: string, row?: integer }|nil
+---  report `problem` says at which `row` the chain does not hold
 ---@return table|nil err
 function M.verify(state)
-  local report = { rows = 0, purged = 0, head = START }
-  while true do
-    local rows, err = state.db:rows("SELECT a.*, d.salt, d.data FROM audit a LEFT JOIN "
-      .. "audit_data d ON d.seq = a.seq WHERE a.seq > ? ORDER BY a.seq LIMIT ?", report.rows, BATCH)
-    if not rows then return nil, err end
-    if #rows == 0 then return report end
-    for _, row in ipairs(rows) do
-      if row.seq ~= report.rows + 1 then
-        report.problem = ("row %d is missing"):format(report.rows + 1)
-      else
-        report.problem = check(row, report.head)
-      end
-      if report.problem then return report end
-      report.rows, report.head = row.seq, row.hash
-      if not row.data then report.purged = report.purged + 1 end
-    end
-  end
+  local report, err = go_through(state)
+  -- a purge of another process in between looks like a break, once
+  if report and report.problem then return go_through(state) end
+  return report, err
+end
+
+---The rows of the chain, the oldest first.
+---@param state moontap.State
+---@param since? number
+---@param after? integer rows behind this one
+---@return table[]|nil rows seq, at, event, subject, hash, and data unless it was purged
+---@return table|nil err
+function M.rows(state, since, after)
+  local rows, err = state.db:rows("SELECT a.seq, a.at, a.event, a.subject, a.hash, d.data "
+    .. "FROM audit a LEFT JOIN audit_data d ON d.seq = a.seq WHERE a.at >= ? AND a.seq > ? "
+    .. "ORDER BY a.seq LIMIT ?", since or 0, after or 0, BATCH)
+  if not rows then return nil, err end
+  for _, row in ipairs(rows) do row.data = row.data and json.decode(row.data) end
+  return rows
 end
 
 ---Takes out what rows before `at` are about, within a transaction of the caller's; what belongs to
@@ -86,18 +187,23 @@ end
 ---@return table|nil err
 function M.purge(state, at, kept)
   local rows, err = state.db:rows("SELECT a.seq, a.subject FROM audit a JOIN audit_data d "
-    .. "ON d.seq = a.seq WHERE a.at < ?", at)
+    .. "ON d.seq = a.seq WHERE a.at < ? ORDER BY a.seq", at)
   if not rows then return nil, err end
-  local count = 0
+  local gone = {}
   for _, row in ipairs(rows) do
     if not kept[row.subject] then
       local ok
       ok, err = state.db:run("DELETE FROM audit_data WHERE seq = ?", row.seq)
       if not ok then return nil, err end
-      count = count + 1
+      gone[#gone + 1] = row.seq
     end
   end
-  return count
+  if #gone > 0 then
+    local ok
+    ok, err = M.add(state, PURGED, name_rows(gone), {})
+    if not ok then return nil, err end
+  end
+  return #gone
 end
 
 return M

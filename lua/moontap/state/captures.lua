@@ -22,13 +22,15 @@ end
 ---@param intent integer
 ---@param cap table
 ---@param is_detached? boolean
+---@return any ok
+---@return table|nil err
 function M.note_opened(self, intent, cap, is_detached)
-  assert(self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
-    .. "is_done, is_detached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
+  return self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
+    .. "is_done, is_detached, submitted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) "
     .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
-    .. "is_done = ?7, is_detached = ?8",
+    .. "is_done = ?7, is_detached = ?8, submitted = ?9",
     self.id, cap.id, intent, cap.type, cap.status, clock.now(), DONE[cap.status] and 1 or 0,
-    is_detached and 1 or 0))
+    is_detached and 1 or 0, type(cap.submitted) == "string" and cap.submitted or nil)
 end
 
 ---Takes over how a capture stands. Unknown ones are left alone.
@@ -82,7 +84,8 @@ function M.capture(self, id)
   return row or nil, err
 end
 
----Notes where the file of a capture was written.
+---Notes where the file of a capture was written, also of one that was not opened here: what lies
+---below the state directory is to be known.
 ---@param id string
 ---@param file { path: string, bytes: integer, sha256?: string }
 ---@return any ok
@@ -90,10 +93,11 @@ end
 function M.note_file(self, id, file)
   local db = self.state.db
   return db:transaction(false, function()
-    local ok, err = db:run("UPDATE captures SET file = ?, bytes = ?, sha256 = ?, downloaded = ?, "
-      .. "purged = NULL WHERE account = ? AND id = ?", file.path, file.bytes, file.sha256,
-      clock.now(), self.id, id)
-    if not ok or ok == 0 then return ok, err end
+    local ok, err = db:run("INSERT INTO captures (account, id, type, seen, is_done, file, bytes, "
+      .. "sha256, downloaded) VALUES (?1, ?2, 'simple', ?3, 1, ?4, ?5, ?6, ?3) ON CONFLICT "
+      .. "(account, id) DO UPDATE SET file = ?4, bytes = ?5, sha256 = ?6, downloaded = ?3, "
+      .. "purged = NULL", self.id, id, clock.now(), file.path, file.bytes, file.sha256)
+    if not ok then return nil, err end
     return audit.add(self.state, "capture.downloaded", "capture " .. id, file)
   end)
 end
@@ -127,16 +131,24 @@ end
 ---@return string[]|nil ids
 ---@return table|nil err
 function M.orphans(self, is_gone)
-  local rows, err = self.state.db:rows("SELECT c.id, i.owner, o.ended, o.failed FROM captures c "
-    .. "JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner WHERE c.account = ? "
-    .. "AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL",
-    self.id)
+  local rows, err = self.state.db:rows("SELECT c.id, i.owner, i.is_lost, o.ended, o.failed "
+    .. "FROM captures c JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner "
+    .. "WHERE c.account = ? AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 "
+    .. "AND c.stop_asked IS NULL", self.id)
   if not rows then return nil, err end
   local ids = {}
   for _, row in ipairs(rows) do
-    if row.failed == 1 or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
+    local is_left = row.failed == 1 or row.is_lost == 1
+    if is_left or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
   end
   return ids
+end
+
+---All captures that are known here, also those of others.
+---@return table[]|nil rows
+---@return table|nil err
+function M.known_captures(self)
+  return self.state.db:rows("SELECT * FROM captures WHERE account = ?", self.id)
 end
 
 ---Everything that was asked for here, the newest first.
@@ -147,10 +159,11 @@ function M.journal(self, filter)
   filter = filter or {}
   local rows, err = self.state.db:rows("SELECT i.id AS intent, i.kind, i.state, i.asked, i.sent, "
     .. "i.settled, i.attempts, i.priority, i.capture, i.ray, i.error, i.error_kind, d.params, "
-    .. "d.who, d.run, d.script, d.why, d.case_id, c.status, c.seen, c.is_done, c.is_detached, "
-    .. "c.file, c.bytes, c.sha256, c.downloaded, c.held_at, c.held_why, c.purged FROM intents i "
-    .. "LEFT JOIN details d ON d.intent = i.id LEFT JOIN captures c ON c.account = i.account AND "
-    .. "c.id = i.capture WHERE i.account = ?1 AND (?2 IS NULL OR d.case_id = ?2) "
+    .. "d.who, d.run, d.script, d.why, coalesce(d.case_id, c.case_id) AS case_id, c.status, "
+    .. "c.seen, c.submitted, c.is_done, c.is_detached, c.file, c.bytes, c.sha256, c.downloaded, "
+    .. "c.held_at, c.held_why, c.purged FROM intents i LEFT JOIN details d ON d.intent = i.id "
+    .. "LEFT JOIN captures c ON c.account = i.account AND c.id = i.capture "
+    .. "WHERE i.account = ?1 AND (?2 IS NULL OR ?2 IN (d.case_id, c.case_id)) "
     .. "ORDER BY i.id DESC", self.id, filter.case)
   if not rows then return nil, err end
   for _, row in ipairs(rows) do row.params = row.params and json.decode(row.params) end

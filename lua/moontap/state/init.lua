@@ -17,6 +17,7 @@ local sys = require "moontap.native.sys"
 local M = {}
 
 local PRIVATE <const> = 448 -- 0700
+local PRIVATE_FILE <const> = 384 -- 0600
 local BUSY <const> = 10     -- seconds that a writer waits for the others
 local CHECKED_AGAIN <const> = 86400 -- seconds
 local BROKEN <const> = { SQLITE_CORRUPT = true, SQLITE_NOTADB = true }
@@ -34,21 +35,32 @@ local function failure(what, path, err)
     { code = err.code, retryable = err.retryable, path = path })
 end
 
+local function refuse_newer(version)
+  return nil, errors.new("io", ("it was written by a newer moontap (version %d of its tables, "
+    .. "this program knows %d): update moontap, or give another directory with --state")
+    :format(version, #migrations.STEPS), { code = "NEWER" })
+end
+
+-- A copy of what is there, which only its owner can read. An empty file is what SQLite asks for.
+local function back_up(handle, path, newest)
+  local copy = ("%s.before-%d-%d-%d"):format(path, newest, math.floor(clock.now()), sys.getpid())
+  local ok, err = sys.write_file(copy, "", PRIVATE_FILE)
+  if not ok then return nil, err end
+  ok, err = handle:run("VACUUM INTO ?", copy)
+  if not ok then os.remove(copy) end
+  return ok, err
+end
+
 -- What an older program must not touch is refused; what an older one has left is brought up.
 local function migrate(handle, path)
   local row, err = handle:row "PRAGMA user_version"
   if not row then return nil, err end
   local version, newest = row.user_version, #migrations.STEPS
   if version == newest then return true end
-  if version > newest then
-    return nil, errors.new("io", ("it was written by a newer moontap (version %d of its tables, "
-      .. "this program knows %d): update moontap, or give another directory with --state")
-      :format(version, newest))
-  end
+  if version > newest then return refuse_newer(version) end
   if version > 0 then
     local ok
-    ok, err = handle:run("VACUUM INTO ?", ("%s.before-%d-%d"):format(path, newest,
-      math.floor(clock.now())))
+    ok, err = back_up(handle, path, newest)
     if not ok then return nil, err end
   end
   return handle:transaction(true, function()
@@ -122,6 +134,48 @@ function M.open_at(dir)
     State)
 end
 
+-- A state that is only read. What an older program has left has to be brought up first.
+local function open_to_read(path, dir)
+  local handle, err = db.open(path, { busy_timeout = BUSY, read_only = true })
+  if not handle then return nil, err end
+  local row
+  row, err = handle:row "PRAGMA user_version"
+  local newest = #migrations.STEPS
+  if row and row.user_version == newest then return handle end
+  handle:close()
+  if not row then return nil, err end
+  if row.user_version > newest then return refuse_newer(row.user_version) end
+  local state
+  state, err = M.open_at(dir)
+  if not state then return nil, err end
+  state:close()
+  return db.open(path, { busy_timeout = BUSY, read_only = true })
+end
+
+---The state of `dir`, to look at: nothing is made there, and this process does not become known.
+---@param dir? string the state directory when absent
+---@return moontap.State|nil
+---@return table|nil err of code "ENOENT" when there is none yet
+function M.reader(dir)
+  local err
+  if not dir then
+    dir, err = place.directory()
+    if not dir then return nil, err end
+  end
+  local path = dir .. "/state.db"
+  local stat
+  stat, err = sys.stat(path)
+  if not stat then
+    if not err.message:find("No such file", 1, true) then return nil, failure("read", path, err) end
+    return nil, errors.new("io", ("state: nothing was written down in %s yet"):format(dir),
+      { code = "ENOENT", path = path })
+  end
+  local handle
+  handle, err = open_to_read(path, dir)
+  if not handle then return nil, failure("read", path, err) end
+  return setmetatable({ path = path, dir = dir, db = handle, accounts = {} }, State)
+end
+
 local current -- of this process
 
 ---The state of this process, opened when it is first asked for.
@@ -133,6 +187,13 @@ function M.current()
   if not dir then return nil, err end
   current, err = M.open_at(dir)
   return current, err
+end
+
+---Whether there is a state already; nothing is made.
+---@return boolean
+function M.exists()
+  local dir = place.directory()
+  return dir ~= nil and sys.stat(dir .. "/state.db") ~= nil
 end
 
 ---Whether the state of this process was opened.
@@ -151,30 +212,38 @@ function M.close(failed)
   state:close(failed)
 end
 
+---The account of the store that is at this address of the API, if anything is known of it.
+---@param base_url string
+---@param account_id string
+---@return moontap.state.Account|false|nil
+---@return table|nil err
+function State:find_account(base_url, account_id)
+  local name = base_url .. " " .. account_id
+  local account = self.accounts[name]
+  if account then return account end
+  local row, err = self.db:row("SELECT id FROM accounts WHERE base_url = ? AND account_id = ?",
+    base_url, account_id)
+  if not row then return row, err end
+  account = require "moontap.state.account".new(self, row.id)
+  account.base_url, account.account_id = base_url, account_id
+  self.accounts[name] = account
+  return account
+end
+
 ---The account of the store that is at this address of the API.
 ---@param base_url string
 ---@param account_id string
 ---@return moontap.state.Account|nil
 ---@return table|nil err
 function State:account(base_url, account_id)
-  local name = base_url .. " " .. account_id
-  local account = self.accounts[name]
+  local account = self:find_account(base_url, account_id)
   if account then return account end
-  local find = "SELECT id FROM accounts WHERE base_url = ? AND account_id = ?"
-  local row, err = self.db:row(find, base_url, account_id)
-  if row == false then
-    row, err = self.db:transaction(false, function()
-      local ok, why = self.db:run("INSERT OR IGNORE INTO accounts (base_url, account_id) "
-        .. "VALUES (?, ?)", base_url, account_id)
-      if not ok then return nil, why end
-      return self.db:row(find, base_url, account_id)
-    end)
-  end
-  if not row then return nil, err end
-  account = require "moontap.state.account".new(self, row.id)
-  account.base_url, account.account_id = base_url, account_id
-  self.accounts[name] = account
-  return account
+  local ok, err = self.db:transaction(false, function()
+    return self.db:run("INSERT OR IGNORE INTO accounts (base_url, account_id) VALUES (?, ?)",
+      base_url, account_id)
+  end)
+  if not ok then return nil, err end
+  return self:find_account(base_url, account_id) or nil
 end
 
 ---All accounts that anything is known of.
@@ -185,7 +254,7 @@ function State:list_accounts()
   if not rows then return nil, err end
   local list = {}
   for i, row in ipairs(rows) do
-    list[i], err = self:account(row.base_url, row.account_id)
+    list[i], err = self:find_account(row.base_url, row.account_id)
     if not list[i] then return nil, err end
   end
   return list
@@ -198,9 +267,77 @@ function State:verify_audit()
   return audit.verify(self)
 end
 
+---Rows of the audit chain, some at a time: see audit.lua.
+---@param since? number
+---@param after? integer
+---@return table[]|nil
+---@return table|nil err
+function State:audit_rows(since, after)
+  return audit.rows(self, since, after)
+end
+
+---A number that changes when another handle or process has written.
+---@return integer|nil
+---@return table|nil err
+function State:version()
+  local row, err = self.db:row "PRAGMA data_version"
+  return row and row.data_version or nil, err
+end
+
+---How the database is, for those who look after it.
+---@return { integrity: string, journal_mode: string, tables: integer, open_intents: integer,
+---  unknown: integer, dead: string[], left_open: integer }|nil `dead`: processes whose end nobody
+---  has noted, `left_open`: open intents of theirs
+---@return table|nil err
+function State:health()
+  local found, err = self.db:row("SELECT (SELECT count(*) FROM intents WHERE settled IS NULL) "
+    .. "AS open_intents, (SELECT count(*) FROM intents WHERE state = 'unknown') AS unknown")
+  if not found then return nil, err end
+  for key, pragma in pairs { integrity = "quick_check", journal_mode = "journal_mode",
+                             tables = "user_version" } do
+    local row
+    row, err = self.db:row("PRAGMA " .. pragma)
+    if not row then return nil, err end
+    found[key] = row[pragma]
+  end
+  local open
+  open, err = self.db:rows("SELECT o.id, o.pid, o.command, (SELECT count(*) FROM intents i "
+    .. "WHERE i.owner = o.id AND i.settled IS NULL) AS intents FROM owners o "
+    .. "WHERE o.ended IS NULL OR o.id IN (SELECT owner FROM intents WHERE settled IS NULL)")
+  if not open then return nil, err end
+  found.dead, found.left_open = {}, 0
+  for _, row in ipairs(open) do
+    if not owners.is_alive(self, row.id) then
+      found.left_open = found.left_open + row.intents
+      found.dead[#found.dead + 1] = row.pid == 0 and "a caller that did not wait"
+        or ("%s (process %d)"):format(row.command, row.pid)
+    end
+  end
+  return found
+end
+
+---Takes out what is personal of what was purged: see retention.lua.
+---@param before number since 1970
+---@return { details: integer, audit: integer }|nil
+---@return table|nil err
+function State:purge_records(before)
+  return require "moontap.state.retention".purge_records(self, before)
+end
+
+---Whether a capture that was not purged has its file at `path`.
+---@param path string
+---@return boolean|nil
+---@return table|nil err
+function State:is_file_kept(path)
+  local row, err = self.db:row(
+    "SELECT 1 AS n FROM captures WHERE file = ? AND purged IS NULL", path)
+  if row == nil then return nil, err end
+  return row ~= false
+end
+
 ---@param failed? boolean
 function State:close(failed)
-  owners.finish(self, failed)
+  if self.owner then owners.finish(self, failed) end
   self.db:close()
 end
 

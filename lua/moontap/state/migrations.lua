@@ -117,6 +117,30 @@ CREATE TABLE marks (
 ) STRICT, WITHOUT ROWID;
 ]],
   [[
+-- The last row of the chain: one that is cut off at its end is noticed.
+CREATE TABLE audit_head (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL,
+  hash TEXT NOT NULL
+) STRICT;
+INSERT INTO audit_head SELECT 1, seq, hash FROM audit ORDER BY seq DESC LIMIT 1;
+
+-- What has to be known of a create whose run has died before its answer came: it is stopped when it
+-- was found again, unless it was to outlive its run.
+ALTER TABLE intents ADD COLUMN is_detached INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE intents ADD COLUMN is_lost INTEGER NOT NULL DEFAULT 0;
+
+-- What tidying up asks for.
+CREATE INDEX intents_owner ON intents (owner);
+CREATE INDEX owners_open ON owners (started) WHERE ended IS NULL;
+]],
+  [[
+-- Of a purged capture, whose details are gone: the case it belonged to.
+ALTER TABLE captures ADD COLUMN case_id TEXT;
+-- When it was submitted, as the API says it.
+ALTER TABLE captures ADD COLUMN submitted TEXT;
+]],
+  [[
 -- Where each playbook's schedule stands. Apart from history: purging that moves no cursor.
 CREATE TABLE cursors (
   playbook TEXT PRIMARY KEY,

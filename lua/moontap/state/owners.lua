@@ -8,6 +8,8 @@ local sys = require "moontap.native.sys"
 local M = {}
 
 local PRIVATE <const> = 448 -- 0700
+local LONG_AGO <const> = 86400 -- seconds
+local TIDY_MAX <const> = 10    -- processes that one start looks after
 
 ---@class moontap.state.Owner
 ---@field id string
@@ -23,6 +25,22 @@ end
 function M.new()
   local id = sys.random_bytes(8):gsub(".", function(c) return ("%02x"):format(c:byte()) end)
   return { id = id, who = sys.user() }
+end
+
+-- Processes that were killed long ago and whose end nobody has noted: what they wrote stays, and
+-- counts as left by a run that failed.
+local function tidy(state)
+  local db = state.db
+  local rows = db:rows("SELECT id FROM owners WHERE ended IS NULL AND started < ? LIMIT ?",
+    clock.now() - LONG_AGO, TIDY_MAX)
+  for _, row in ipairs(rows or {}) do
+    if not M.is_alive(state, row.id) then
+      local ok = db:run("DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM intents "
+        .. "WHERE owner = ?1)", row.id)
+        and db:run("UPDATE owners SET ended = ?, failed = 1 WHERE id = ?", clock.now(), row.id)
+      if ok then os.remove(file_of(state, row.id)) end
+    end
+  end
 end
 
 ---Makes this process known, once, before it writes anything that is its own.
@@ -48,6 +66,7 @@ function M.declare(state)
     return nil, err
   end
   owner.lock = lock
+  tidy(state)
   return true
 end
 
@@ -72,7 +91,7 @@ end
 ---@param id string
 ---@return boolean
 function M.is_alive(state, id)
-  if id == state.owner.id then return true end
+  if state.owner and id == state.owner.id then return true end
   local path = file_of(state, id)
   if not sys.stat(path) then return false end
   local lock = sys.lock(path)

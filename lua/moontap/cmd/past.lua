@@ -1,0 +1,99 @@
+-- past: what of a period was captured before, as the journal of this machine knows it.
+
+local clock = require "moontap.clock"
+local errors = require "moontap.errors"
+local gate = require "moontap.gate"
+local json = require "moontap.json"
+local taking = require "moontap.cmd.taking"
+local wanted = require "moontap.cmd.wanted"
+local windows = require "moontap.cmd.window"
+
+local M = {}
+
+local OPENED <const> = { done = true, adopted = true, shared = true }
+
+-- The account of the state, once it is known what became of every create that was sent: one of a
+-- process that died may have captured a window of this very period.
+local function account_of()
+  local client = require "pcaps".client {}
+  local listed, err = client.list()
+  if not listed then return nil, err end
+  local context = gate.context(client)
+  if not context then return nil, errors.new("usage", "a sweep needs the gate, which is off") end
+  if not context.account then return nil, context.err end
+  local ok
+  ok, err = require "moontap.gate.reconcile".inherit(client, context, "simple")
+  if not ok then return nil, err end
+  return context.account
+end
+
+-- The window of a row of the journal; nil when it is none that a sweep could count on.
+local function window_of(row, wire)
+  local params = row.params
+  if row.kind ~= "simple" or not OPENED[row.state] or not params or row.status == "failed"
+    or json.encode(params.filter_v1 or {}) ~= json.encode(wire.filter_v1 or {})
+    or params.packet_limit < wire.packet_limit then return nil end
+  local to = type(params.offset_time) == "string" and clock.parse(params.offset_time)
+  if not to then return nil end
+  return { from = math.ceil(to - params.time_limit), to = math.floor(to), file = row.file,
+           capture = row.capture }
+end
+
+local function is_within(part, window)
+  return part.from < window.to and part.to > window.from
+end
+
+-- What was captured of a period, the saved ones first; nothing twice.
+local function known_parts(account, window, wire, case)
+  local rows, err = account:journal { case = case }
+  if not rows then return nil, err end
+  local saved, unfetched, known = {}, {}, {}
+  for _, row in ipairs(rows) do
+    local part = window_of(row, wire)
+    if part and is_within(part, window) then
+      table.insert(part.file and saved or unfetched, part)
+    end
+  end
+  for _, list in ipairs { saved, unfetched } do
+    for _, part in ipairs(list) do
+      if #windows.uncovered(part, known) > 0 then
+        part.state = part.file and "already" or "open"
+        known[#known + 1] = part
+      end
+    end
+  end
+  return known
+end
+
+---The windows that a period falls into, in the order of time: those that were captured before
+---with the same filter and case, and new ones for the rest.
+---@param window moontap.cmd.Window
+---@param filter table|nil
+---@param args table
+---@return moontap.cmd.Part[]|nil parts
+---@return any free_at when the account's slot is free; or an error
+function M.parts(window, filter, args)
+  local account, err = account_of()
+  if not account then return nil, err end
+  local wire = taking.wire(taking.params(filter, { from = 0, to = 1, is_now = true },
+    args.limit or wanted.PACKETS_MAX))
+  local parts, queue
+  parts, err = known_parts(account, window, wire, args.case)
+  if not parts then return nil, err end
+  for _, tile in ipairs(windows.tile(windows.uncovered(window, parts))) do
+    tile.state = "open"
+    parts[#parts + 1] = tile
+  end
+  table.sort(parts, function(a, b)
+    if a.from ~= b.from then return a.from < b.from end
+    return a.to < b.to
+  end)
+  queue, err = account:queue()
+  if not queue then return nil, err end
+  for _, slot in ipairs(queue.slots) do
+    if slot.kind == "simple" then return parts, slot.free_at end
+  end
+  return parts, 0
+end
+
+return M
