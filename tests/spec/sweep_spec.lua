@@ -54,6 +54,18 @@ describe("sweep", function()
     assert.equal("7|c\n", place:query "SELECT count(*), case_id FROM details")
   end)
 
+  it("shows with --dry-run what it would capture", function()
+    local status, out = place:run("sweep", "--sim", "--dry-run", "--json", "--yes",
+      with_filter("--last", "12m"))
+    assert.equal(0, status)
+    local plan, lengths = json.decode(out), {}
+    for _, step in ipairs(plan.steps) do
+      if step.op == "create" then lengths[#lengths + 1] = step.limits.time_limit end
+    end
+    assert.equal("complete", plan.ends)
+    assert.same({ 300, 300, 120 }, lengths)
+  end)
+
   -- The same against a simulator that stays: its ids do not come again. `from` and `to` are
   -- seconds before `start`.
   local start
