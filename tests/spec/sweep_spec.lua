@@ -77,6 +77,20 @@ describe("sweep", function()
     return status, json.decode(out), err
   end
 
+  it("fetches again what is missing although it was captured", function()
+    place:start_simulator()
+    start = os.time()
+    local _, report = sweep_again(420, 120, "--case", "c", "--state", "st")
+    local file = report.windows[1].file
+    assert(os.remove(file:sub(1, 1) == "/" and file or place.dir .. "/" .. file))
+    local status
+    status, report = sweep_again(420, 120, "--case", "c", "--state", "st")
+    assert.equal(0, status)
+    assert.same({ 1, 0 }, { report.saved, report.already })
+    assert.equal("1\n", place:query "SELECT count(*) FROM intents")
+    assert.equal(5, place:records(report.windows[1].file))
+  end)
+
   it("captures only what is missing when it is run again", function()
     place:start_simulator()
     start = os.time()

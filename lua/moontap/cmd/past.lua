@@ -5,6 +5,7 @@ local config = require "moontap.config"
 local errors = require "moontap.errors"
 local gate = require "moontap.gate"
 local json = require "moontap.json"
+local sys = require "moontap.native.sys"
 local taking = require "moontap.cmd.taking"
 local wanted = require "moontap.cmd.wanted"
 local windows = require "moontap.cmd.window"
@@ -37,7 +38,8 @@ local function window_of(row, wire)
     or params.packet_limit < wire.packet_limit then return nil end
   local to = type(params.offset_time) == "string" and clock.parse(params.offset_time)
   if not to then return nil end
-  return { from = math.ceil(to - params.time_limit), to = math.floor(to), file = row.file,
+  return { from = math.ceil(to - params.time_limit), to = math.floor(to),
+           file = row.file and sys.stat(row.file) and row.file or nil, -- else it is fetched again
            capture = row.capture }
 end
 
