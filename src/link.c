@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BLOCK 65536u        /* read at once; then others have their turn */
@@ -86,11 +87,14 @@ watch(struct link *link)
 static int
 is_flood(struct link *link, size_t n)
 {
-    uint64_t now = loop_boot_ms(link->loop);
+    struct timespec ts;
+    uint64_t now;
 
     if (link->options.per_second == 0) {
         return 0;
     }
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* real time, whatever the loop's clock is */
+    now = (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
     if (now - link->second_ms >= SECOND_MS) {
         link->second_ms = now;
         link->in_second = 0;

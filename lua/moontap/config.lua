@@ -15,6 +15,7 @@
 ---@field case? string what captures are for
 ---@field dry_run? boolean
 ---@field read_only? boolean
+---@field passes_downloads? boolean what is downloaded is passed on, and its file goes away
 ---@field speed number divides the durations that belong to the API; 1
 ---@field verbose integer 0, 1 or 2
 ---@field quiet boolean

@@ -253,7 +253,7 @@ function M.define(op, attempt)
     end
     if intent then
       intents.settle(intent, result)
-      if result.type == "full" and not config.dry_run then
+      if result.type == "full" and not intent.is_shared and not config.dry_run then
         opened.note(result, options and options.detach)
       end
     end

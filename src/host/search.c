@@ -135,7 +135,6 @@ static const char *const harmless[] = {
     "moontap.errors",
     "moontap.json",
     "moontap.later",
-    "moontap.policy",
     "moontap.task",
     "pcaps.capture",
     "pcaps.intents",

@@ -96,7 +96,7 @@ describe("bundle", function()
       f:write "x"
     end
     local status, out, err = bundle("c", "-o", "x.tar")
-    assert.same({ 0, "x.tar: 2 files\n" }, { status, out })
+    assert.same({ 1, "x.tar: 2 files\n" }, { status, out })
     assert.matches(missing.id .. ": its file is missing: ", err)
     assert.matches(changed.id .. ": its file has changed", err)
     assert.matches(purged.id .. ": its file was purged at ", err)

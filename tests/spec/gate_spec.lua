@@ -179,7 +179,7 @@ print(ids[1] == ids[2] and ids[2] == ids[3])]]):format(SIMPLE, SIMPLE))
     assert.equal(0, (begin().wait()))
     still.signal "CONT"
     local status, _, err = still.wait()
-    assert.equal(1, status)
+    assert.equal(4, status) -- cancelled
     assert.matches("stood still", err)
     assert.equal(2, #listed())
     assert.same(listed(), journaled())

@@ -573,7 +573,8 @@ end)
 describe("the state", function()
   local OLDER <const> = "DROP TABLE audit_head; DROP INDEX intents_owner; DROP INDEX owners_open; "
     .. "ALTER TABLE intents DROP COLUMN is_detached; ALTER TABLE intents DROP COLUMN is_lost; "
-    .. "ALTER TABLE captures DROP COLUMN case_id; ALTER TABLE captures DROP COLUMN submitted; "
+    .. "DROP INDEX captures_file; ALTER TABLE captures DROP COLUMN case_id; "
+    .. "ALTER TABLE captures DROP COLUMN submitted; "
     .. "DROP TABLE mutexes; DROP TABLE runs; DROP TABLE dues; DROP TABLE cursors; "
     .. "DROP TABLE pauses; DROP TABLE happenings; DROP TABLE used; PRAGMA user_version = 1"
 

@@ -54,6 +54,30 @@ local function verify_chain()
   return tonumber(out:match "%d+")
 end
 
+describe("a copy", function()
+  it("that is downloaded elsewhere leaves what is held where it is", function()
+    local simulator = command.start({ command.moontap, "sim", "--port-file", dir .. "/port" },
+      { cwd = dir })
+    finally(function() simulator.stop() end)
+    command.poll(function() return command.read_file(dir .. "/port") end)
+    local env = {}
+    for name, value in simulator.stdout():gmatch "([%u_]+)=([^\n]+)" do env[name] = value end
+    local function moontap(...)
+      local status, out, err = command.run({ command.moontap, ... }, { cwd = dir, env = env })
+      assert.equal(0, status, err)
+      return out
+    end
+    local cap = json.decode(moontap("capture", "--state", "st", "--json", "--dst", "203.0.113.10"))
+    succeeds("hold", "--state", "st", cap.id)
+    moontap("download", cap.id, "--state", "st", "-q", "-o", "copy.pcap")
+    assert.is_true(#moontap("download", cap.id, "--state", "st", "-o", "-") > 24)
+    assert.matches(cap.id, query "SELECT file FROM captures", 1, true)
+    assert(os.remove(dir .. "/copy.pcap"))
+    assert.same({}, purge("--older-than", "1ms").removed)
+    assert.is_true(exists(cap.file))
+  end)
+end)
+
 describe("a purge", function()
   it("removes old files and what is personal, and leaves a trace", function()
     local cap = old("--case", "INC-7", "--why", "the reason why")

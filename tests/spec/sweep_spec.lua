@@ -54,6 +54,18 @@ describe("sweep", function()
     assert.equal("7|c\n", place:query "SELECT count(*), case_id FROM details")
   end)
 
+  it("shows with --dry-run what it would capture", function()
+    local status, out = place:run("sweep", "--sim", "--dry-run", "--json", "--yes",
+      with_filter("--last", "12m"))
+    assert.equal(0, status)
+    local plan, lengths = json.decode(out), {}
+    for _, step in ipairs(plan.steps) do
+      if step.op == "create" then lengths[#lengths + 1] = step.limits.time_limit end
+    end
+    assert.equal("complete", plan.ends)
+    assert.same({ 300, 300, 120 }, lengths)
+  end)
+
   -- The same against a simulator that stays: its ids do not come again. `from` and `to` are
   -- seconds before `start`.
   local start
@@ -64,6 +76,20 @@ describe("sweep", function()
       "--to", to, with_filter("--limit", "5", ...))
     return status, json.decode(out), err
   end
+
+  it("fetches again what is missing although it was captured", function()
+    place:start_simulator()
+    start = os.time()
+    local _, report = sweep_again(420, 120, "--case", "c", "--state", "st")
+    local file = report.windows[1].file
+    assert(os.remove(file:sub(1, 1) == "/" and file or place.dir .. "/" .. file))
+    local status
+    status, report = sweep_again(420, 120, "--case", "c", "--state", "st")
+    assert.equal(0, status)
+    assert.same({ 1, 0 }, { report.saved, report.already })
+    assert.equal("1\n", place:query "SELECT count(*) FROM intents")
+    assert.equal(5, place:records(report.windows[1].file))
+  end)
 
   it("captures only what is missing when it is run again", function()
     place:start_simulator()

@@ -67,7 +67,7 @@ function M.run(args)
       print(("%s: %d file%s"):format(path, n.packed + n.changed, n.packed + n.changed == 1 and ""
         or "s"))
     end
-    return outcome.OK
+    return n.missing == 0 and n.packed + n.changed > 0 and outcome.OK or outcome.FAILED
   end)
 end
 

@@ -21,6 +21,7 @@ local TITLES <const> = {
 ---@field help string
 ---@field optional? boolean
 ---@field repeated? boolean any number of them; the field is a list
+---@field convert? fun(text: string): any, string?
 
 ---@class moontap.cmd.Command
 ---@field summary string one line of `moontap help`
@@ -99,8 +100,11 @@ local function make_parser(name, command)
   parser:usage("usage: " .. table.concat(command.usage, "\n       "))
   parser:description(command.description or command.summary)
   for _, argument in ipairs(command.arguments or {}) do
-    parser:argument(argument.name):target(argument[1]):description(argument.help)
+    local element = parser:argument(argument.name):target(argument[1]):description(argument.help)
       :args(argument.repeated and "*" or argument.optional and "?" or "1"):argname(argument.name)
+    if argument.convert then
+      element:convert(converter { argument.name, convert = argument.convert })
+    end
   end
   local own = table.move(command.options or {}, 1, #(command.options or {}), 1, {})
   own[#own + 1] = HELP

@@ -13,7 +13,8 @@ local M = {
   description = "Downloads the packets of a simple capture and prints where they are. Without -o "
     .. "the file goes to captures/ACCOUNT/ID.pcap in the state directory. The files of a full "
     .. "capture are in its bucket.",
-  arguments = { { "id", name = "ID", help = "id of the capture" } },
+  arguments = { { "id", name = "ID", help = "id of the capture",
+                  convert = require "moontap.cmd.options".convert.id } },
   options = { { "-o --output", arg = "FILE", help = "where to write it; - for standard output" } },
   groups = { "api", "output" },
 }
@@ -25,6 +26,7 @@ local function pass_on(id)
   if not dir then return nil, why end
   local tidy <close> = -- luacheck: ignore tidy
     setmetatable({}, { __close = function() sys.remove_tree(dir) end })
+  config.passes_downloads = true
   local path, err = require "pcaps".download(id, dir .. "/capture.pcap")
   if not path then return nil, err end
   local data

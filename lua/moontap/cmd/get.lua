@@ -8,7 +8,8 @@ local show = require "moontap.cmd.show"
 local M = {
   summary = "show one capture",
   usage = { "moontap get [OPTIONS] ID" },
-  arguments = { { "id", name = "ID", help = "id of the capture" } },
+  arguments = { { "id", name = "ID", help = "id of the capture",
+                  convert = require "moontap.cmd.options".convert.id } },
   groups = { "api", "output" },
 }
 

@@ -61,8 +61,17 @@ local function convert_url(text)
   return (text:gsub("/+$", ""))
 end
 
+-- An id of the API in a command line, as it was pasted.
+local function convert_id(text)
+  local id = text:match "^%s*(%S+)%s*$"
+  if not id or #id > 32 or id:find "[%c/]" then
+    return nil, ("expected an id of at most 32 characters, got '%s'"):format(text)
+  end
+  return id
+end
+
 M.convert = {
-  number = convert_number, integer = convert_integer, duration = convert_duration,
+  id = convert_id, number = convert_number, integer = convert_integer, duration = convert_duration,
   size = convert_size, url = convert_url,
 }
 

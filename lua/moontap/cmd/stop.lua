@@ -10,7 +10,8 @@ local M = {
   description = "Stops a full capture before its time. Whether the packets captured so far reach "
     .. "the bucket is up to the API; do not count on them. A capture that this host did not "
     .. "open is stopped with --force only.",
-  arguments = { { "id", name = "ID", help = "id of the capture" } },
+  arguments = { { "id", name = "ID", help = "id of the capture",
+                  convert = require "moontap.cmd.options".convert.id } },
   options = { { "--force", help = "also a capture that this host did not open" } },
   groups = { "api", "output" },
 }

@@ -82,7 +82,7 @@ end
 ---@return moontap.cmd.Window|nil
 ---@return table|nil err
 function M.read(args, now)
-  now = now or clock.now()
+  now = math.floor(now or clock.now()) -- both ends mean the same moment
   local window, err = read_ends(args, now)
   if not window then return nil, err end
   if window.to > now + AHEAD_MAX then

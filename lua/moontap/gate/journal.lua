@@ -107,11 +107,8 @@ intents.observe {
 local function is_news(context, cap)
   if type(cap) ~= "table" or type(cap.id) ~= "string" then return false end
   context.known = context.known or {}
-  local known = context.known[cap.id]
-  if known == nil then
-    known = context.account:capture(cap.id) or false
-    context.known[cap.id] = known
-  end
+  local known = context.known[cap.id] or context.account:capture(cap.id)
+  context.known[cap.id] = known -- an unknown one may be known in a moment
   if not known or (known.is_done == 1 and known.status == cap.status) then return false end
   local is_old = cap.type == "full" and clock.now() - known.seen > SEEN_AGAIN / config.speed
   return known.status ~= cap.status or is_old
@@ -120,7 +117,7 @@ end
 local function observe(context, cap)
   if not is_news(context, cap) then return end
   if check(context.account:observe(cap)) then
-    context.known[cap.id] = context.account:capture(cap.id) or false
+    context.known[cap.id] = context.account:capture(cap.id)
   end
 end
 
@@ -147,14 +144,24 @@ M.effects["api.stop"] = function(next, client, id, ...)
   return ok, err
 end
 
+-- The first place that still has the file is the one that counts: what is below the state directory
+-- can be held, and a later copy is whoever's it is.
+local function has_place(account, id, path)
+  local row = account:capture(id)
+  return row and row.file and row.file ~= path and not row.purged and sys.stat(row.file) ~= nil
+end
+
 M.effects["api.download"] = function(next, client, id, options, path, ...)
   local written, err = next(client, id, options, path, ...)
   local context = gate.context(client)
-  if written and context and context.account then
+  local account = written and not config.passes_downloads and context and context.account
+  if account then
     host.point "downloaded"
-    local stat = sys.stat(written)
-    check(context.account:note_file(id, { path = sys.real_path(written) or written,
-      bytes = stat and stat.size or 0, sha256 = db.file_digest(written) }))
+    local stat, real = sys.stat(written), sys.real_path(written) or written
+    if not has_place(account, id, real) then
+      check(account:note_file(id, { path = real, bytes = stat and stat.size or 0,
+        sha256 = db.file_digest(written) }))
+    end
   end
   return written, err
 end

@@ -7,6 +7,7 @@ local opened = require "pcaps.opened"
 
 local M = {}
 
+local MAY_CHANGE <const> = { [401] = true, [403] = true, [408] = true, [429] = true }
 local TIMEOUT <const> = 10 -- seconds of one attempt
 
 local function stop(cap)
@@ -45,7 +46,10 @@ function M.stop_orphans(client, context)
     elseif problem.status ~= 404 then
       log.warn("capture %s, which a run that died has left, goes on: %s", id, problem.message)
     end
-    if ok or problem.status == 404 then account:note_stop(id) end
+    -- a clear refusal stays one: it is finished, or unknown
+    local status = not ok and problem.status or 0
+    local is_final = status >= 400 and status < 500 and not MAY_CHANGE[status]
+    if ok or is_final then account:note_stop(id) end
   end
 end
 

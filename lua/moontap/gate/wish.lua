@@ -56,6 +56,7 @@ end
 ---@param err table of the state
 ---@return table
 function M.not_written(err)
+  if err.kind == "cancelled" then return err end
   return errors.new("io", "create not sent, because it could not be written down: " .. err.message,
     { sent = "no", code = err.code })
 end

@@ -236,9 +236,9 @@ local function add_step(lines, step)
   lines[#lines + 1] = ("%3d  +%s  %s"):format(step.number, span(step.at), step.summary)
   add(lines, "filter", filter_text(step))
   add(lines, "limits", step.limits and pairs_text(step.limits))
-  if step.op == "create" and step.parameters and step.parameters.params.destination_conf then
-    add(lines, "bucket", step.parameters.params.destination_conf)
-  end
+  local params = step.op == "create" and step.parameters and step.parameters.params or {}
+  add(lines, "until", params.offset_time)
+  add(lines, "bucket", params.destination_conf)
   add(lines, "slot", step.slot and slot_text(step.slot))
   add(lines, "decided", place_text(step.decision))
   for _, at in ipairs(step.decision.chain or {}) do add(lines, "from", place_text(at)) end

@@ -8,12 +8,14 @@ local clock = require "moontap.clock"
 local errors = require "moontap.errors"
 local json = require "moontap.json"
 local owners = require "moontap.state.owners"
+local sys = require "moontap.native.sys"
 local retention = require "moontap.state.retention"
 
 -- One that shares the capture of another takes no slot: it would stand in the way of the very
 -- intent that it waits for.
 local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settled IS NULL "
   .. "AND follows IS NULL AND (priority > ?3 OR (priority = ?3 AND id < ?4))"
+local STANDS <const> = "id, owner, state, asked, deadline, sent_boot, boot_id"
 local OPEN <const> = "settled IS NULL"
 local TAKEN_MAX <const> = 900 -- seconds for which a slot can be taken in advance
 local STALE <const> = 600 -- seconds beyond its deadline; looking for a lost answer takes less
@@ -66,18 +68,34 @@ end
 
 -- One outcome of an intent, with what is known of it.
 local SETTLE <const> = "UPDATE intents SET state = ?, settled = ?, capture = ?, ray = ?, "
-  .. "error = ?, error_kind = ? WHERE id = ?"
+  .. "error = ?, error_kind = ? WHERE id = ? AND settled IS NULL"
 
 local function finish(self, id, state, data, err)
-  must(self.state.db:run(SETTLE, state, clock.now(), data.capture, data.ray, err.message, err.kind,
-    id))
+  local changed = must(self.state.db:run(SETTLE, state, clock.now(), data.capture, data.ray,
+    err.message, err.kind, id))
+  if changed == 0 then return end -- others did so, while this process stood still
   must(audit.add(self.state, "create." .. state, "intent " .. id, data))
+end
+
+local boot_id = sys.boot_id() or ""
+
+local function stood_still()
+  return errors.new("cancelled", "this process stood still so long that the others went on",
+    { sent = "no" })
+end
+
+-- Seconds by which an intent is beyond its deadline, on the clock that nobody sets where possible.
+local function overdue(row)
+  if boot_id ~= "" and row.boot_id == boot_id and row.sent_boot then
+    return clock.boot() - row.sent_boot - (row.deadline - row.asked)
+  end
+  return clock.now() - row.deadline
 end
 
 -- Is there nobody left who will settle this intent? A process that stands still (stopped by a
 -- signal, say) does not keep the others waiting for ever.
 local function is_gone(self, row)
-  return clock.now() > row.deadline + STALE or not owners.is_alive(self.state, row.owner)
+  return overdue(row) > STALE or not owners.is_alive(self.state, row.owner)
 end
 
 -- The queue ----------------------------------------------------------------------------------
@@ -94,7 +112,7 @@ local STANDING <const> = "SELECT "
   .. "state IN ('claimed', 'sending')) AS holder, "
   .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
   .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture"
-local FIRST <const> = "SELECT id, owner, deadline FROM intents WHERE " .. AHEAD
+local FIRST <const> = "SELECT " .. STANDS .. " FROM intents WHERE " .. AHEAD
   .. " ORDER BY priority DESC, id LIMIT 1"
 
 ---When a slot is free, as far as it is a matter of time.
@@ -116,7 +134,7 @@ local function obstacle(self, me)
   if seen.ahead > 0 then
     place.first = must(db:row(FIRST, self.id, me.kind, me.priority, me.id)) or nil
   elseif seen.holder then
-    place.holder = must(db:row("SELECT id, owner, deadline FROM intents WHERE id = ?", seen.holder))
+    place.holder = must(db:row("SELECT " .. STANDS .. " FROM intents WHERE id = ?", seen.holder))
   end
   return place
 end
@@ -132,7 +150,11 @@ end
 ---  (an intent), `capture` (an id), `free_at`; or the error
 function Account:claim(id)
   -- most looks find somebody in the way, and need not write
-  local ok, place = pcall(function() return obstacle(self, read_intent(self, id)) end)
+  local ok, place = pcall(function()
+    local me = read_intent(self, id)
+    if me.settled then must(nil, stood_still()) end
+    return obstacle(self, me)
+  end)
   if not ok then
     if getmetatable(place) == Failed then return nil, place.err end
     error(place, 0)
@@ -141,7 +163,8 @@ function Account:claim(id)
   return atomically(self, false, function()
     local seen = obstacle(self, read_intent(self, id))
     if seen then return false, seen end
-    must(self.state.db:run("UPDATE intents SET state = 'claimed' WHERE id = ?", id))
+    if must(self.state.db:run("UPDATE intents SET state = 'claimed' WHERE id = ? "
+      .. "AND settled IS NULL", id)) == 0 then must(nil, stood_still()) end
     return true
   end)
 end
@@ -162,9 +185,10 @@ end
 local function write_wish(self, wish, leader)
   local state = self.state
   local _, id = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
-    .. "deadline, priority, share_key, follows, is_detached) "
-    .. "VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?, ?)", self.id, wish.kind, state.owner.id,
-    wish.asked, wish.deadline, wish.priority, wish.share_key, leader, wish.detach and 1 or 0))
+    .. "deadline, priority, share_key, follows, is_detached, sent_boot, boot_id) "
+    .. "VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?, ?, ?, ?)", self.id, wish.kind, state.owner.id,
+    wish.asked, wish.deadline, wish.priority, wish.share_key, leader, wish.detach and 1 or 0,
+    clock.boot(), boot_id))
   if leader then -- it waits for two now
     must(state.db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
       leader))
@@ -211,7 +235,7 @@ local function write_sending(self, id, sent, params)
     .. "attempts + 1, sent = ?, sent_boot = ?, boot_id = ? WHERE id = ? AND settled IS NULL",
     sent.real, sent.boot, sent.boot_id, id))
   if changed == 0 then
-    must(nil, errors.new("cancelled", "this process stood still so long that the others went on"))
+    must(nil, stood_still())
   end
   must(audit.add(self.state, "create.sending", "intent " .. id, { params = params }))
 end
@@ -248,18 +272,13 @@ end
 ---An attempt that certainly opened nothing: the intent is in the queue again, where it stood.
 ---@param id integer
 ---@param err table
----@param free_at? number the slot is taken until then, as the answer says
----@param capture? string the one that takes it
 ---@return any ok
 ---@return table|nil err
-function Account:unsent(id, err, free_at, capture)
+function Account:unsent(id, err)
   return atomically(self, false, function()
-    local kind = read_intent(self, id).kind
     must(self.state.db:run("UPDATE intents SET state = 'wanted', error = ?, error_kind = ?, "
-      .. "ray = ? WHERE id = ?", err.message, err.kind, err.ray, id))
-    must(audit.add(self.state, "create.not_done", "intent " .. id, { error = err.message }))
-    if free_at or capture then set_slot(self, kind, free_at or 0, capture) end
-    return true
+      .. "ray = ? WHERE id = ? AND settled IS NULL", err.message, err.kind, err.ray, id))
+    return must(audit.add(self.state, "create.not_done", "intent " .. id, { error = err.message }))
   end)
 end
 
@@ -283,7 +302,13 @@ function Account:settle(id, outcome)
     if cap and outcome.state ~= "shared" then
       must(self:note_opened(id, cap, outcome.detach or me.is_detached == 1))
     end
-    if me.settled then return true end -- by others, while this process stood still
+    if outcome.state == "done" then -- whoever asked is there
+      must(self.state.db:run("UPDATE intents SET is_lost = 0 WHERE id = ?", id))
+    end
+    if me.settled then -- by others, while this process stood still
+      return must(self.state.db:run("UPDATE intents SET capture = ? WHERE id = ? AND capture IS "
+        .. "NULL", cap and cap.id, id))
+    end
     finish(self, id, outcome.state, { capture = cap and cap.id, error = err.message,
       ray = outcome.ray or err.ray }, err)
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
@@ -327,7 +352,7 @@ end
 ---@return table|nil err
 function Account:inherit(kind)
   local state = self.state
-  local open = "SELECT id, owner, deadline, state FROM intents WHERE account = ? AND "
+  local open = "SELECT " .. STANDS .. " FROM intents WHERE account = ? AND "
     .. "(?2 IS NULL OR kind = ?2) AND " .. OPEN .. " ORDER BY id"
   local rows, err = state.db:rows(open, self.id, kind)
   if not rows then return nil, err end
@@ -396,7 +421,9 @@ end
 function Account:release(id)
   local state = self.state
   return atomically(self, false, function()
-    if read_intent(self, id).state == "sending" then
+    local me = read_intent(self, id)
+    if me.settled then return true end
+    if me.state == "sending" then
       must(state.db:run("INSERT OR IGNORE INTO owners (id, pid, host, command, started, ended) "
         .. "VALUES ('nobody', 0, '', '', 0, 0)"))
       must(state.db:run("UPDATE intents SET owner = 'nobody' WHERE id = ?", id))
@@ -409,7 +436,7 @@ function Account:release(id)
 end
 
 ---Will nobody settle this intent?
----@param row { owner: string, deadline: number }
+---@param row table as `claim` gave it
 ---@return boolean
 function Account:is_gone(row)
   return is_gone(self, row)

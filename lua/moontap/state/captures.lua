@@ -51,14 +51,6 @@ function M.observe(self, cap)
   end)
 end
 
----Notes a capture that the API does not know any more.
----@param id string
----@return any ok
----@return table|nil err
-function M.forget(self, id)
-  return M.observe(self, { id = id, status = "failed" })
-end
-
 ---Remembers a capture of somebody else that is in the way.
 ---@param cap table
 ---@return any ok
@@ -116,15 +108,6 @@ function M.note_stop(self, id)
   end)
 end
 
----Lets a capture outlive the run that opened it.
----@param id string
----@return any ok
----@return table|nil err
-function M.detach(self, id)
-  return self.state.db:run("UPDATE captures SET is_detached = 1 WHERE account = ? AND id = ?",
-    self.id, id)
-end
-
 ---Full captures that still ran when the process that opened them failed or vanished, and that
 ---nobody has stopped.
 ---@param is_gone fun(owner: string): boolean
@@ -132,9 +115,9 @@ end
 ---@return table|nil err
 function M.orphans(self, is_gone)
   local rows, err = self.state.db:rows("SELECT c.id, i.owner, i.is_lost, o.ended, o.failed "
-    .. "FROM captures c JOIN intents i ON i.id = c.intent JOIN owners o ON o.id = i.owner "
-    .. "WHERE c.account = ? AND c.type = 'full' AND c.is_done = 0 AND c.is_detached = 0 "
-    .. "AND c.stop_asked IS NULL", self.id)
+    .. "FROM captures c INDEXED BY captures_open JOIN intents i ON i.id = c.intent "
+    .. "JOIN owners o ON o.id = i.owner WHERE c.account = ? AND c.type = 'full' "
+    .. "AND c.is_done = 0 AND c.is_detached = 0 AND c.stop_asked IS NULL", self.id)
   if not rows then return nil, err end
   local ids = {}
   for _, row in ipairs(rows) do
@@ -152,7 +135,7 @@ function M.known_captures(self)
 end
 
 ---Everything that was asked for here, the newest first.
----@param filter? { case?: string, open?: boolean }
+---@param filter? { case?: string }
 ---@return table[]|nil rows of intents with their captures and details
 ---@return table|nil err
 function M.journal(self, filter)

@@ -19,6 +19,7 @@ local M = {}
 local PRIVATE <const> = 448 -- 0700
 local PRIVATE_FILE <const> = 384 -- 0600
 local BUSY <const> = 10     -- seconds that a writer waits for the others
+local BACK_UP <const> = 600 -- … that a copy may take
 local CHECKED_AGAIN <const> = 86400 -- seconds
 local BROKEN <const> = { SQLITE_CORRUPT = true, SQLITE_NOTADB = true }
 
@@ -42,13 +43,19 @@ local function refuse_newer(version)
 end
 
 -- A copy of what is there, which only its owner can read. An empty file is what SQLite asks for.
-local function back_up(handle, path, newest)
+-- It has a handle of its own, for it takes the longer the more there is.
+local function back_up(path, newest)
   local copy = ("%s.before-%d-%d-%d"):format(path, newest, math.floor(clock.now()), sys.getpid())
   local ok, err = sys.write_file(copy, "", PRIVATE_FILE)
   if not ok then return nil, err end
-  ok, err = handle:run("VACUUM INTO ?", copy)
-  if not ok then os.remove(copy) end
-  return ok, err
+  local handle
+  handle, err = db.open(path, { busy_timeout = BACK_UP })
+  if handle then
+    ok, err = handle:run("VACUUM INTO ?", copy)
+    handle:close()
+  end
+  if not (handle and ok) then os.remove(copy) end
+  return handle and ok, err
 end
 
 -- What an older program must not touch is refused; what an older one has left is brought up.
@@ -60,12 +67,14 @@ local function migrate(handle, path)
   if version > newest then return refuse_newer(version) end
   if version > 0 then
     local ok
-    ok, err = back_up(handle, path, newest)
+    ok, err = back_up(path, newest)
     if not ok then return nil, err end
   end
   return handle:transaction(true, function()
-    local now = handle:row "PRAGMA user_version" -- another process may have been faster
-    for step = (now and now.user_version or version) + 1, newest do
+    local now, why = handle:row "PRAGMA user_version" -- another process may have been faster
+    if not now then return nil, why end
+    if now.user_version > newest then return refuse_newer(now.user_version) end
+    for step = now.user_version + 1, newest do
       local ok, problem = handle:exec(migrations.STEPS[step])
       if not ok then return nil, problem end
     end
@@ -82,8 +91,10 @@ local function check(handle)
   if mark and mark.at <= now and now - mark.at < CHECKED_AGAIN then return true end
   local found
   found, err = handle:row "PRAGMA quick_check(1)"
-  if not found then return nil, err end
-  if found.quick_check ~= "ok" then
+  if not found and err.kind ~= "timeout" then return nil, err end
+  if not found then
+    log.warn("state: %s; `moontap doctor` looks through it", err.message)
+  elseif found.quick_check ~= "ok" then
     return nil, errors.new("io", found.quick_check, { code = "SQLITE_CORRUPT" })
   end
   return handle:run("INSERT INTO marks (name, at) VALUES ('checked', ?1) ON CONFLICT (name) "
@@ -103,13 +114,32 @@ end
 
 -- A file that is none of ours any more is kept for whoever can mend it.
 local function move_aside(path)
-  local aside = ("%s.broken-%d"):format(path, math.floor(clock.now()))
+  local aside = ("%s.broken-%d-%d"):format(path, math.floor(clock.now()), sys.getpid())
   local ok, err = sys.rename(path, aside)
   if not ok then return nil, err end
   for _, suffix in ipairs { "-wal", "-shm" } do
     if sys.stat(path .. suffix) then sys.rename(path .. suffix, aside .. suffix) end
   end
   return aside
+end
+
+-- One process at a time: another may have made a new one since.
+local function mend(path)
+  local lock = sys.lock(path .. ".mending")
+  if not lock then
+    return nil, errors.new("io", "another process is moving the broken file aside; try again")
+  end
+  local mended <close> = setmetatable({}, { __close = function() -- luacheck: ignore mended
+    os.remove(path .. ".mending")
+    lock:release()
+  end })
+  local handle, err = open_once(path)
+  if handle or not BROKEN[err.code] then return handle, err end
+  local aside, why = move_aside(path)
+  if not aside then return nil, failure("move aside the broken", path, why) end
+  log.error("state: %s is broken (%s); it was moved to %s. What it knew of captures is lost to "
+    .. "this program: look with `moontap captures`", path, err.message, aside)
+  return open_once(path)
 end
 
 ---Opens the state in `dir`, and makes it when it is not there.
@@ -123,11 +153,7 @@ function M.open_at(dir)
   local handle
   handle, err = open_once(path)
   if not handle and BROKEN[err.code] then
-    local aside, why = move_aside(path)
-    if not aside then return nil, failure("move aside the broken", path, why) end
-    log.error("state: %s is broken (%s); it was moved to %s. What it knew of captures is lost to "
-      .. "this program: look with `moontap captures`", path, err.message, aside)
-    handle, err = open_once(path)
+    handle, err = mend(path)
   end
   if not handle then return nil, failure("open", path, err) end
   return setmetatable({ path = path, dir = dir, db = handle, accounts = {}, owner = owners.new() },

@@ -139,6 +139,7 @@ CREATE INDEX owners_open ON owners (started) WHERE ended IS NULL;
 ALTER TABLE captures ADD COLUMN case_id TEXT;
 -- When it was submitted, as the API says it.
 ALTER TABLE captures ADD COLUMN submitted TEXT;
+CREATE INDEX captures_file ON captures (file) WHERE file IS NOT NULL;
 ]],
   [[
 -- Where each playbook's schedule stands. Apart from history: purging that moves no cursor.

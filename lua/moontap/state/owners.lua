@@ -10,6 +10,7 @@ local M = {}
 local PRIVATE <const> = 448 -- 0700
 local LONG_AGO <const> = 86400 -- seconds
 local TIDY_MAX <const> = 10    -- processes that one start looks after
+local LOOKED_AT_MAX <const> = 500
 
 ---@class moontap.state.Owner
 ---@field id string
@@ -30,11 +31,13 @@ end
 -- Processes that were killed long ago and whose end nobody has noted: what they wrote stays, and
 -- counts as left by a run that failed.
 local function tidy(state)
-  local db = state.db
+  local db, left = state.db, TIDY_MAX
   local rows = db:rows("SELECT id FROM owners WHERE ended IS NULL AND started < ? LIMIT ?",
-    clock.now() - LONG_AGO, TIDY_MAX)
+    clock.now() - LONG_AGO, LOOKED_AT_MAX)
   for _, row in ipairs(rows or {}) do
+    if left == 0 then return end
     if not M.is_alive(state, row.id) then
+      left = left - 1
       local ok = db:run("DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM intents "
         .. "WHERE owner = ?1)", row.id)
         and db:run("UPDATE owners SET ended = ?, failed = 1 WHERE id = ?", clock.now(), row.id)
@@ -99,15 +102,6 @@ function M.is_alive(state, id)
   os.remove(path)
   lock:release()
   return false
-end
-
----What is known of the process `id`, as the journal shows it.
----@param state moontap.State
----@param id string
----@return table|nil
-function M.describe(state, id)
-  local row = state.db:row("SELECT * FROM owners WHERE id = ?", id)
-  return row or nil
 end
 
 return M
