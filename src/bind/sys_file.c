@@ -58,7 +58,7 @@ type_name(mode_t mode)
 static void
 push_stat(lua_State *L, const struct stat *st)
 {
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)st->st_size);
     lua_setfield(L, -2, "size");
     lua_pushinteger(L, (lua_Integer)(st->st_mode & 07777));
@@ -67,9 +67,11 @@ push_stat(lua_State *L, const struct stat *st)
     lua_setfield(L, -2, "mtime");
     lua_pushstring(L, type_name(st->st_mode));
     lua_setfield(L, -2, "type");
+    lua_pushfstring(L, "%I:%I", (LUAI_UACINT)st->st_dev, (LUAI_UACINT)st->st_ino);
+    lua_setfield(L, -2, "identity"); /* of the file, whatever it is called */
 }
 
-/* stat(path) -> {size, mode, mtime, type} */
+/* stat(path) -> {size, mode, mtime, type, identity} */
 static int
 sys_stat(lua_State *L)
 {

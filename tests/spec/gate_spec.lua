@@ -282,6 +282,37 @@ print(n)]]
 end)
 
 describe("the state", function()
+  it("that was removed or replaced meanwhile takes no creates", function()
+    start_simulator()
+    local out = succeeds(([[
+assert(pcaps.create(%s))
+os.execute "mv state/moontap state/elsewhere"
+print(pcaps.create(%s))
+]]):format(SIMPLE, SIMPLE))
+    assert.matches("^nil\tcreate not sent.*removed or replaced", out)
+  end)
+
+  it("that was busy for too long is written to before the next create", function()
+    start_simulator()
+    succeeds "assert(pcaps.list())"
+    local process = start(([[
+local state, n = require "moontap.state".current(), 0
+local account = getmetatable(assert(state:account(os.getenv "CLOUDFLARE_BASE_URL",
+  os.getenv "CLOUDFLARE_ACCOUNT_ID"))).__index
+local settle = account.settle
+function account.settle(...)
+  n = n + 1
+  if n == 1 then return nil, require "moontap.errors".new("io", "the database is locked") end
+  return settle(...)
+end
+for _ = 1, 2 do print(assert(pcaps.create(%s, { deadline = 20 })).id) end]]):format(SIMPLE))
+    local status, _, err = process.wait()
+    assert.equal(0, status, err)
+    assert.matches("the database is locked", err)
+    assert.same(listed(), journaled())
+    assert.equal("done,done\n", query "SELECT group_concat(state) FROM intents")
+  end)
+
   it("is moved aside when its file is broken, which is said", function()
     start_simulator()
     succeeds(CREATE)
@@ -295,6 +326,26 @@ describe("the state", function()
     assert.matches("is broken", err)
     assert.matches("%.broken%-%d+", err)
     assert.equal("1\n", query "SELECT count(*) FROM intents")
+  end)
+end)
+
+describe("a create", function()
+  it("whose answer is of strange types is known all the same", function()
+    start_simulator("--fault", "create:wrong_types,count=1")
+    local out = succeeds(("local cap, err = pcaps.create(%s, { deadline = 20 }) "
+      .. "print(cap and cap.id or err)"):format(SIMPLE))
+    assert.is_string(out:match "^%x+\n$", out)
+    assert.same(listed(), journaled())
+  end)
+
+  it("that was cancelled while it found out about another leaves that to the next", function()
+    start_simulator()
+    assert.equal(137, (run(CREATE, { MOONTAP_KILL_AT = "sending" })))
+    local out = succeeds(([[
+for _ = 1, 3 do print(moontap.timeout(0.001, pcaps.create, %s)) end
+print(assert(pcaps.create(%s, { deadline = 20 })).id)]]):format(SIMPLE, SIMPLE))
+    assert.is_string(out:match "%x+\n$")
+    assert.equal("0\n", query "SELECT count(*) FROM intents WHERE settled IS NULL")
   end)
 end)
 

@@ -59,7 +59,7 @@ local function from_journal(row)
 end
 
 local function note_of(entry)
-  if not entry.id then
+  if not entry.id and entry.state then
     if entry.alive == false and OPEN[entry.state] then
       return STATES[entry.state] .. "; its process died"
     end

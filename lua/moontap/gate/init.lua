@@ -110,6 +110,21 @@ function M.attach(client)
   if not config.dry_run then require("moontap.gate.reconcile").at_start(client, context) end
 end
 
+---What could not be written down now is tried again before the next create: until then the slot
+---seems taken.
+---@param context moontap.gate.Context
+---@param write fun(): any
+function M.write_later(context, write)
+  context.unwritten = context.unwritten or {}
+  table.insert(context.unwritten, write)
+end
+
+---@param context moontap.gate.Context
+function M.catch_up(context)
+  local list = context.unwritten
+  while list and list[1] and list[1]() do table.remove(list, 1) end
+end
+
 ---A client that could not be set up: `err` says why.
 ---@param client userdata
 ---@param err table

@@ -59,7 +59,11 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   local cap, problem, body = next(client, params, options, path, intent)
   host.point "answered"
   if not cap and not retry.is_open(problem) then
-    check(context.account:unsent(intent.row, problem))
+    if not check(context.account:unsent(intent.row, problem)) then
+      gate.write_later(context, function()
+        return context.account:unsent(intent.row, problem)
+      end)
+    end
   end
   return cap, problem, body
 end
@@ -73,11 +77,14 @@ end
 local function settle(intent, state, cap, err)
   local context = intent.context
   local took_slot = cap ~= nil or state == "unknown"
-  check(context.account:settle(intent.row, {
+  local outcome = {
     state = state, capture = cap, error = err, ray = cap and cap.ray and cap:ray(),
     free_at = took_slot and free_at(intent, state) or nil,
     detach = intent.options and intent.options.detach,
-  }))
+  }
+  if not check(context.account:settle(intent.row, outcome)) then
+    gate.write_later(context, function() return context.account:settle(intent.row, outcome) end)
+  end
   host.point "settled"
 end
 
@@ -94,7 +101,10 @@ intents.observe {
   -- It ends without a capture; `err` is nil when it was cancelled.
   left = function(intent, err)
     if not err then
-      check(intent.context.account:release(intent.row))
+      local account, row = intent.context.account, intent.row
+      if not check(account:release(row)) then
+        gate.write_later(intent.context, function() return account:release(row) end)
+      end
     else
       settle(intent, err.kind == "unknown_outcome" and "unknown" or "refused", nil, err)
     end

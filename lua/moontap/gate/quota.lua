@@ -206,6 +206,7 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   if not context then return next(client, params, options, path, intent) end
   local account = context.account
   if not account then return nil, wish.not_written(context.err) end
+  gate.catch_up(context)
   local wanted = wish.of(context, intent, params)
   local cap, err, body
   local is_alone = not intent.row and not wanted.share_key

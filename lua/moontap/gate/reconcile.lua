@@ -52,13 +52,29 @@ local function settle(client, context, row, is_patient)
   local cap, why, found, was_answered = adopt.find("create", client, intent)
   local is_early = not is_patient and age < adopt.WINDOW / config.speed
   if not cap and (not was_answered or (is_early and #(found or {}) == 0)) then
-    local ok, err = context.account:release(row.id)
-    if not ok then return nil, err end
     if not is_patient then return true end
     return nil, errors.new("unknown_outcome", ("a create whose answer nobody has seen is open: %s")
       :format(why), { sent = "no" })
   end
-  return conclude(context, row, cap, why, found)
+  local ok, err = conclude(context, row, cap, why, found)
+  row.is_settled = ok
+  return ok, err
+end
+
+-- Finds out about `rows`. What is not settled then, because it was not yet to be known, or this
+-- task was cancelled, is left to whoever comes next.
+local function settle_all(client, context, rows, is_patient)
+  local left <close> = setmetatable({}, { __close = function() -- luacheck: ignore left
+    for _, row in ipairs(rows) do
+      if not row.is_settled then context.account:release(row.id) end
+    end
+  end })
+  for _, row in ipairs(rows) do
+    local ok, err = settle(client, context, row, is_patient)
+    if not ok and is_patient then return nil, err end
+    if not ok then log.warn("%s", err.message) end
+  end
+  return true
 end
 
 ---Settles what dead processes have left open, for somebody who waits for the slot.
@@ -70,14 +86,9 @@ end
 function M.inherit(client, context, kind)
   local rows, err = context.account:inherit(kind)
   if not rows then return nil, err end
-  for i, row in ipairs(rows) do
-    local ok
-    ok, err = settle(client, context, row, true)
-    if not ok then
-      for j = i + 1, #rows do context.account:release(rows[j].id) end
-      return nil, err
-    end
-  end
+  local ok
+  ok, err = settle_all(client, context, rows, true)
+  if not ok then return nil, err end
   -- what was found may run on and hold the very slot that is waited for
   if #rows > 0 and not config.read_only then stops.stop_orphans(client, context) end
   return true
@@ -93,10 +104,7 @@ function M.at_start(client, context)
     log.warn("%s", err.message)
     return
   end
-  for _, row in ipairs(rows) do
-    local ok, problem = settle(client, context, row, false)
-    if not ok then log.warn("%s", problem.message) end
-  end
+  settle_all(client, context, rows, false)
   if not config.read_only then stops.stop_orphans(client, context) end
 end
 

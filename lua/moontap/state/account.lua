@@ -19,6 +19,7 @@ local STANDS <const> = "id, owner, state, asked, deadline, sent_boot, boot_id"
 local OPEN <const> = "settled IS NULL"
 local TAKEN_MAX <const> = 900 -- seconds for which a slot can be taken in advance
 local STALE <const> = 600 -- seconds beyond its deadline; looking for a lost answer takes less
+local STALE_UNSENT <const> = 30 -- … of one that was not sent: whoever waits gives up then
 
 ---@class moontap.state.Account
 ---@field id integer
@@ -59,6 +60,7 @@ end
 -- Runs `fn` in a transaction in which must() may give up.
 local function atomically(self, is_durable, fn)
   local ok, err = owners.declare(self.state)
+  if ok and is_durable then ok, err = self.state:check_place() end
   if not ok then return nil, err end
   local results = table.pack(pcall(self.transaction, self, is_durable, fn))
   if results[1] then return table.unpack(results, 2, results.n) end
@@ -95,7 +97,8 @@ end
 -- Is there nobody left who will settle this intent? A process that stands still (stopped by a
 -- signal, say) does not keep the others waiting for ever.
 local function is_gone(self, row)
-  return overdue(row) > STALE or not owners.is_alive(self.state, row.owner)
+  local most = row.state == "sending" and STALE or STALE_UNSENT
+  return overdue(row) > most or not owners.is_alive(self.state, row.owner)
 end
 
 -- The queue ----------------------------------------------------------------------------------

@@ -11,6 +11,11 @@ local M = {}
 local DONE <const> = { success = true, complete = true, failed = true }
 local PAST_SLOT <const> = { conversion_pending = true, conversion_running = true }
 
+-- What an answer says may be of any type; what is no text is left out.
+local function text(value)
+  return type(value) == "string" and value or nil
+end
+
 ---Does a full capture in this status leave the slot to the next?
 ---@param status any
 ---@return boolean
@@ -29,8 +34,8 @@ function M.note_opened(self, intent, cap, is_detached)
     .. "is_done, is_detached, submitted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) "
     .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
     .. "is_done = ?7, is_detached = ?8, submitted = ?9",
-    self.id, cap.id, intent, cap.type, cap.status, clock.now(), DONE[cap.status] and 1 or 0,
-    is_detached and 1 or 0, type(cap.submitted) == "string" and cap.submitted or nil)
+    self.id, text(cap.id), intent, text(cap.type), text(cap.status), clock.now(),
+    DONE[cap.status] and 1 or 0, is_detached and 1 or 0, text(cap.submitted))
 end
 
 ---Takes over how a capture stands. Unknown ones are left alone.
@@ -40,7 +45,7 @@ end
 function M.observe(self, cap)
   local db = self.state.db
   return db:transaction(false, function()
-    local status = type(cap.status) == "string" and cap.status or nil
+    local status = text(cap.status)
     local ok, err = db:run("UPDATE captures SET status = ?, seen = ?, is_done = ? "
       .. "WHERE account = ? AND id = ?", status, clock.now(), DONE[status] and 1 or 0, self.id,
       cap.id)
@@ -59,7 +64,8 @@ function M.note_foreign(self, cap)
   local db = self.state.db
   return db:transaction(false, function()
     local ok, err = db:run("INSERT OR IGNORE INTO captures (account, id, type, status, seen) "
-      .. "VALUES (?, ?, ?, ?, ?)", self.id, cap.id, cap.type, cap.status, clock.now())
+      .. "VALUES (?, ?, ?, ?, ?)", self.id, text(cap.id), text(cap.type), text(cap.status),
+      clock.now())
     if not ok then return nil, err end
     return db:run("INSERT INTO slots (account, kind, capture) VALUES (?1, 'full', ?2) ON CONFLICT "
       .. "(account, kind) DO UPDATE SET capture = ?2", self.id, cap.id)
@@ -105,6 +111,17 @@ function M.note_stop(self, id)
       clock.now(), self.id, id)
     if not ok then return nil, err end
     return audit.add(self.state, "capture.stopped", "capture " .. id, {})
+  end)
+end
+
+---Lets a capture outlive the run that opened it.
+---@param id string
+---@return any ok
+---@return table|nil err
+function M.detach(self, id)
+  local db = self.state.db
+  return db:transaction(false, function()
+    return db:run("UPDATE captures SET is_detached = 1 WHERE account = ? AND id = ?", self.id, id)
   end)
 end
 

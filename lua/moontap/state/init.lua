@@ -28,6 +28,7 @@ local BROKEN <const> = { SQLITE_CORRUPT = true, SQLITE_NOTADB = true }
 ---@field dir string the state directory
 ---@field db any moontap.native.db
 ---@field owner moontap.state.Owner this process
+---@field identity string of the database's file when it was opened
 local State = {}
 State.__index = State
 
@@ -156,8 +157,8 @@ function M.open_at(dir)
     handle, err = mend(path)
   end
   if not handle then return nil, failure("open", path, err) end
-  return setmetatable({ path = path, dir = dir, db = handle, accounts = {}, owner = owners.new() },
-    State)
+  return setmetatable({ path = path, dir = dir, db = handle, accounts = {}, owner = owners.new(),
+    identity = (sys.stat(path) or {}).identity }, State)
 end
 
 -- A state that is only read. What an older program has left has to be brought up first.
@@ -359,6 +360,17 @@ function State:is_file_kept(path)
     "SELECT 1 AS n FROM captures WHERE file = ? AND purged IS NULL", path)
   if row == nil then return nil, err end
   return row ~= false
+end
+
+---Is the database still where others look for it? What is written to a file that was removed or
+---replaced is lost.
+---@return boolean|nil
+---@return table|nil err
+function State:check_place()
+  local stat = sys.stat(self.path)
+  if stat and stat.identity == self.identity then return true end
+  return nil, errors.new("io", ("state: %s was removed or replaced since this process began: "
+    .. "start it again"):format(self.path))
 end
 
 ---@param failed? boolean
