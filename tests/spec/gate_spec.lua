@@ -281,6 +281,18 @@ print(n)]]
   end)
 end)
 
+describe("a download", function()
+  it("that is killed before it was written down can be done again, and is known then", function()
+    start_simulator()
+    local code = [[local cap = assert(pcaps.list())[1] print(assert(cap:download()))]]
+    succeeds(CREATE .. " moontap.sleep(0.1)")
+    assert.equal(137, (run(code, { MOONTAP_KILL_AT = "downloaded" })))
+    assert.equal("0\n", query "SELECT count(*) FROM captures WHERE file IS NOT NULL")
+    local path = succeeds(code):match "[^\n]+"
+    assert.equal(path .. "\n", query "SELECT file FROM captures")
+  end)
+end)
+
 describe("the state", function()
   it("that was removed or replaced meanwhile takes no creates", function()
     start_simulator()
