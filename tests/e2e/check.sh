@@ -8,7 +8,7 @@ mkdir -p "$dir"/src/{host,bind,task,http} "$dir"/lua/moontap/cmd "$dir"/scripts/
 cd "$dir"
 
 touch src/{buf,fault,loop,task,server}.h src/http/{http,http_int}.h src/host/host.h
-touch src/task/internal.h
+touch src/task/internal.h src/loop_timer.c
 cat >src/good.txt <<'C'
 C
 cat >src/loop.c <<'C'
