@@ -1,8 +1,6 @@
 -- pause: lets a playbook rest.
 
-local config = require "moontap.config"
 local dues = require "moontap.state.dues"
-local json = require "moontap.json"
 local show = require "moontap.cmd.showcron"
 
 ---@type moontap.cmd.Command
@@ -19,23 +17,13 @@ local M = {
   groups = { "output" },
 }
 
--- What was done, for people and programs.
-local function tell(facts, text)
-  if config.json then
-    print(json.encode(facts))
-  elseif not config.quiet then
-    print(text)
-  end
-  return 0
-end
-
 function M.run(args)
   return show.with_state(function(store)
     local ok, err = show.known(store, args.playbook)
     if not ok then return nil, err end
     ok, err = dues.pause(store, args.playbook, args.note or "no reason given")
     if not ok then return nil, err end
-    return tell({ playbook = args.playbook, paused = true }, args.playbook .. " is paused")
+    return show.done({ playbook = args.playbook, paused = true }, args.playbook .. " is paused")
   end)
 end
 

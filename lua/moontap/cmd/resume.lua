@@ -1,8 +1,6 @@
 -- resume: takes a pause back.
 
-local config = require "moontap.config"
 local dues = require "moontap.state.dues"
-local json = require "moontap.json"
 local show = require "moontap.cmd.showcron"
 
 ---@type moontap.cmd.Command
@@ -18,16 +16,6 @@ local M = {
   groups = { "output" },
 }
 
--- What was done, for people and programs.
-local function tell(facts, text)
-  if config.json then
-    print(json.encode(facts))
-  elseif not config.quiet then
-    print(text)
-  end
-  return 0
-end
-
 function M.run(args)
   return show.with_state(function(store)
     local ok, err = show.known(store, args.playbook)
@@ -35,7 +23,7 @@ function M.run(args)
     local was_paused
     was_paused, err = dues.resume(store, args.playbook, args.note)
     if was_paused == nil then return nil, err end
-    return tell({ playbook = args.playbook, was_paused = was_paused },
+    return show.done({ playbook = args.playbook, was_paused = was_paused },
       args.playbook .. (was_paused and " goes on" or " was not paused"))
   end)
 end

@@ -53,6 +53,13 @@ function M.public(cap)
   return copy
 end
 
+---The name of an IP protocol that filters often ask for.
+---@param number any
+---@return string|nil
+function M.protocol(number)
+  return PROTOCOLS[number]
+end
+
 ---A filter in one short line.
 ---@param filter any
 ---@return string
@@ -61,7 +68,7 @@ function M.filter(filter)
   if type(filter) == "table" then
     local protocol = filter.protocol
     if protocol ~= nil then
-      parts[1] = PROTOCOLS[protocol] or "protocol " .. tostring(protocol)
+      parts[1] = M.protocol(protocol) or "protocol " .. tostring(protocol)
     end
     for _, field in ipairs(FILTER_FIELDS) do
       local value = filter[field[1]]

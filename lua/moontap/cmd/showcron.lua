@@ -127,6 +127,19 @@ function M.print_rows(head, rows, to_cells, nothing)
   end
 end
 
+---Says what a command has done, to people and to programs.
+---@param facts table for programs
+---@param text string for people
+---@return integer status
+function M.done(facts, text)
+  if config.json then
+    print(json.encode(facts))
+  elseif not config.quiet then
+    print(text)
+  end
+  return 0
+end
+
 ---A name that was scheduled here; an error with a near match when there is none.
 ---@param store moontap.State
 ---@param name string

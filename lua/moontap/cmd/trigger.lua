@@ -1,8 +1,6 @@
 -- trigger: asks for a run of a playbook beside its schedule.
 
-local config = require "moontap.config"
 local dues = require "moontap.state.dues"
-local json = require "moontap.json"
 local show = require "moontap.cmd.showcron"
 
 ---@type moontap.cmd.Command
@@ -18,16 +16,6 @@ local M = {
   groups = { "output" },
 }
 
--- What was done, for people and programs.
-local function tell(facts, text)
-  if config.json then
-    print(json.encode(facts))
-  elseif not config.quiet then
-    print(text)
-  end
-  return 0
-end
-
 function M.run(args)
   return show.with_state(function(store)
     local ok, err = show.known(store, args.playbook)
@@ -36,7 +24,7 @@ function M.run(args)
     due, err = dues.trigger(store, args.playbook)
     if not due then return nil, err end
     local has_daemon = show.has_daemon()
-    return tell({ playbook = args.playbook, due = due, daemon = has_daemon }, has_daemon
+    return show.done({ playbook = args.playbook, due = due, daemon = has_daemon }, has_daemon
       and ("%s will run"):format(args.playbook)
       or ("%s will run when a daemon starts: none runs now"):format(args.playbook))
   end)

@@ -6,6 +6,7 @@ local config = require "moontap.config"
 local errors = require "moontap.errors"
 local options = require "moontap.cmd.options"
 local schema = require "moontap.native.schema"
+local show = require "moontap.cmd.show"
 local sys = require "moontap.native.sys"
 
 local M = {}
@@ -119,11 +120,9 @@ end
 
 -- Files ------------------------------------------------------------------------------------
 
-local PROTOCOLS <const> = { [1] = "icmp", [6] = "tcp", [17] = "udp", [47] = "gre", [50] = "esp" }
-
 local function protocol_word(protocol)
   if type(protocol) == "string" then return protocol:lower() end
-  return PROTOCOLS[protocol] or "proto" .. protocol
+  return show.protocol(protocol) or "proto" .. protocol
 end
 
 local function file_name(filter, window, id)
