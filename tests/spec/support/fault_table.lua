@@ -125,8 +125,9 @@ local function applies(kind, op)
   return not kind.ops or kind.ops[faulted(op, kind)] == true
 end
 
--- The kinds of faults, and those again that can be met with the operation done.
-local function specs()
+--- The kinds of faults, and those again that can be met with the operation done.
+---@return string[]
+function M.specs()
   local list = {}
   for _, kind in ipairs(faults.kinds()) do
     list[#list + 1] = kind.name
@@ -136,18 +137,25 @@ local function specs()
   return list
 end
 
-local function table_of(extra)
-  local columns = table.move(rules.OPERATIONS, 1, #rules.OPERATIONS, 1, {})
-  columns[#columns + 1] = WAIT
-  local lines = { "| fault | " .. table.concat(columns, " | ") .. " |",
-                  "|---|" .. ("---|"):rep(#columns) }
-  for _, spec in ipairs(specs()) do
-    local kind, cells = faults.kind(spec:match "^[^,]+"), {}
-    for i, op in ipairs(columns) do
-      cells[i] = applies(kind, op) and M.try(op, spec, extra) or ""
-    end
-    lines[#lines + 1] = ("| `%s` | %s |"):format(spec, table.concat(cells, " | "))
+local COLUMNS <const> = table.move(rules.OPERATIONS, 1, #rules.OPERATIONS, 1, {})
+COLUMNS[#COLUMNS + 1] = WAIT
+
+--- A line of the table: what `spec` makes of each operation.
+---@param spec string
+---@param extra string
+---@return string
+function M.row(spec, extra)
+  local kind, cells = faults.kind(spec:match "^[^,]+"), {}
+  for i, op in ipairs(COLUMNS) do
+    cells[i] = applies(kind, op) and M.try(op, spec, extra) or ""
   end
+  return ("| `%s` | %s |"):format(spec, table.concat(cells, " | "))
+end
+
+local function table_of(extra)
+  local lines = { "| fault | " .. table.concat(COLUMNS, " | ") .. " |",
+                  "|---|" .. ("---|"):rep(#COLUMNS) }
+  for _, spec in ipairs(M.specs()) do lines[#lines + 1] = M.row(spec, extra) end
   return table.concat(lines, "\n")
 end
 
