@@ -18,6 +18,7 @@
 ---@field passes_downloads? boolean what is downloaded is passed on, and its file goes away
 ---@field speed number divides the durations that belong to the API; 1
 ---@field verbose integer 0, 1 or 2
+---@field tz? string the zone in which commands print and read times; UTC
 ---@field quiet boolean
 ---@field json boolean
 local defaults = { speed = 1, verbose = 0, quiet = false, json = false }

@@ -284,35 +284,41 @@ push_schedule(lua_State *L)
     return s;
 }
 
+/* The zone called NAME. */
+static enum fault_code
+get_zone(lua_State *L, const char *name, size_t len, struct tz_zone **zone,
+         struct cronexpr_problem *problem)
+{
+    struct tz_store *store = lua_touserdata(L, lua_upvalueindex(1));
+    struct fault why;
+    enum fault_code bad = tz_store_get(store, name, len, loop_boot_ms(task_loop(L)), zone, &why);
+
+    if (bad) {
+        problem->field = CRONEXPR_TZ;
+        tz_advise(name, len, problem->hint, sizeof problem->hint);
+        (void)fault_set(&problem->fault, bad, "tz: %s", why.msg);
+    }
+    return bad;
+}
+
 /* Finds the zone: NAME, or that of the expression, or UTC. */
 static enum fault_code
 find_zone(lua_State *L, struct schedule *s, const char *name, size_t len,
           struct cronexpr_problem *problem)
 {
-    struct tz_store *store = lua_touserdata(L, lua_upvalueindex(1));
-    struct fault why;
-    enum fault_code bad;
+    const char *own = s->expr.tz;
 
     problem->field = CRONEXPR_TZ;
     problem->hint[0] = '\0';
-    if (s->expr.tz[0] != '\0') {
-        if (name != NULL && (len != strlen(s->expr.tz) || memcmp(name, s->expr.tz, len) != 0)) {
-            return fault_set(&problem->fault, FAULT_INVALID,
-                             "tz: the expression says %s, not the zone that was given", s->expr.tz);
-        }
-        name = s->expr.tz;
-        len = strlen(name);
+    if (name != NULL && *own != '\0' && (len != strlen(own) || memcmp(name, own, len) != 0)) {
+        return fault_set(&problem->fault, FAULT_INVALID,
+                         "tz: the expression says %s, not the zone that was given", own);
     }
     if (name == NULL) {
-        name = "UTC";
+        name = *own != '\0' ? own : "UTC";
         len = strlen(name);
     }
-    bad = tz_store_get(store, name, len, loop_boot_ms(task_loop(L)), &s->zone, &why);
-    if (bad) {
-        tz_advise(name, len, problem->hint, sizeof problem->hint);
-        (void)fault_set(&problem->fault, bad, "tz: %s", why.msg);
-    }
-    return bad;
+    return get_zone(L, name, len, &s->zone, problem);
 }
 
 /* parse(text, zone or nil, dst, name or nil, seed or nil, phase) -> schedule, or nil and
@@ -341,6 +347,26 @@ cron_parse(lua_State *L)
         || find_zone(L, s, zone, zone_len, &problem) != FAULT_OK) {
         return push_problem(L, &problem);
     }
+    return 1;
+}
+
+/* offset(zone, t) -> seconds that local time is ahead of UTC at t, or nil and an
+ * error with hint */
+static int
+cron_offset(lua_State *L)
+{
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    int64_t t = check_time(L, 2, floor);
+    struct cronexpr_problem problem = {0};
+    struct tz_zone *zone;
+    struct tz_span span;
+
+    if (get_zone(L, name, len, &zone, &problem) != FAULT_OK) {
+        return push_problem(L, &problem);
+    }
+    tz_span_at(tz_zone_rules(zone, loop_boot_ms(task_loop(L))), t, &span);
+    lua_pushinteger(L, span.offset);
     return 1;
 }
 
@@ -378,6 +404,7 @@ static const luaL_Reg meta[] = {
 };
 
 static const luaL_Reg funcs[] = {
+    {"offset", cron_offset},
     {"parse", cron_parse},
     {NULL, NULL},
 };

@@ -7,6 +7,7 @@ local json = require "moontap.json"
 local log = require "moontap.log"
 local options = require "moontap.cmd.options"
 local show = require "moontap.cmd.show"
+local zone = require "moontap.cmd.zone"
 
 ---@type moontap.cmd.Command
 local M = {
@@ -57,7 +58,7 @@ local function describe(data)
 end
 
 local function entry(row)
-  return { seq = row.seq, at = clock.format(row.at), event = row.event, subject = row.subject,
+  return { seq = row.seq, at = zone.format(row.at), event = row.event, subject = row.subject,
            hash = row.hash, data = row.data and show.public(row.data), purged = row.data == nil }
 end
 
@@ -71,7 +72,7 @@ local function show_rows(state, since)
       if config.json then
         list[#list + 1] = entry(row)
       else
-        print((show.line(("%6d  %s  %-18s %-12s %s"):format(row.seq, clock.format(row.at // 1 | 0),
+        print((show.line(("%6d  %s  %-18s %-12s %s"):format(row.seq, zone.format(row.at // 1 | 0),
           row.event, row.subject, describe(row.data))):gsub("%s+$", "")))
       end
     end

@@ -7,6 +7,7 @@ local policies = require "moontap.gate.policy"
 local rules = require "moontap.gate.rules"
 local show = require "moontap.cmd.showcron"
 local times = require "moontap.cron.times"
+local zone = require "moontap.cmd.zone"
 
 local FIRES <const> = 5
 
@@ -33,7 +34,8 @@ local function facts_of(playbook, policy)
   for _, warning in ipairs(rules.warnings(set)) do warnings[#warnings + 1] = warning end
   local fires = json.array {}
   for i, nominal in ipairs(list:list(clock.now(), math.huge, FIRES)) do
-    fires[i] = { nominal = show.time(nominal), planned = show.time(list:planned(nominal)) }
+    fires[i] = { nominal = show.time(nominal), planned = show.time(list:planned(nominal)),
+                 in_zone = zone.format(nominal, list:zone()) }
   end
   return {
     schedules = json.array(list:describe()), zone = list:zone(), next = fires,
@@ -49,8 +51,9 @@ local function print_facts(one, facts)
   end
   for _, line in ipairs(facts.meaning) do print("  " .. line) end
   for _, fire in ipairs(facts.next) do
-    print(("  next      %s%s"):format(fire.nominal, fire.planned ~= fire.nominal
-      and ("   with jitter %s"):format(fire.planned) or ""))
+    print(("  next      %s%s%s"):format(fire.nominal,
+      fire.in_zone ~= fire.nominal and (" (%s)"):format(fire.in_zone) or "",
+      fire.planned ~= fire.nominal and ("   with jitter %s"):format(fire.planned) or ""))
   end
   for _, line in ipairs(facts.grants) do print("  may       " .. line) end
   for _, line in ipairs(facts.warnings) do print("  warning   " .. line) end

@@ -11,6 +11,7 @@ local place = require "moontap.cmd.place"
 local retry = require "pcaps.retry"
 local show = require "moontap.cmd.show"
 local sys = require "moontap.native.sys"
+local zone = require "moontap.cmd.zone"
 
 local M = {}
 
@@ -34,7 +35,7 @@ local function has_changed(entry, old, new)
 end
 
 local function text_of(entry)
-  local parts = { clock.format(clock.now() // 1 | 0),
+  local parts = { zone.format(clock.now() // 1 | 0),
                   entry.id or ("intent %d"):format(entry.intent), entry.type or "-",
                   entry.status or entry.note or "-" }
   if entry.id and entry.note then parts[#parts + 1] = "(" .. entry.note .. ")" end

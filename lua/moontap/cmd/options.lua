@@ -97,6 +97,8 @@ local ALL = {
   read_only = { "--read-only", help = "refuse whatever would change something" },
   state = { "--state", arg = "DIR",
     help = "state directory (else XDG_STATE_HOME/moontap)" },
+  tz = { "--tz", arg = "ZONE",
+    help = "print times in this zone, such as Europe/Vienna (UTC)" },
   json = { "--json", help = "print JSON" },
   verbose = { "-v --verbose", count = true,
     help = "log each exchange on standard error; -vv logs more" },
@@ -125,7 +127,7 @@ local ALL = {
 local GROUPS = {
   api = { "sim", "account", "accounts", "base_url", "account_id", "token_file", "cacert", "speed",
           "state", "dry_run", "read_only" },
-  output = { "json", "verbose", "quiet" },
+  output = { "json", "tz", "verbose", "quiet" },
   log = { "verbose", "quiet" },
   cron = { "timeout", "lock" },
   script = { "virtual_time", "seed", "bucket", "memory" },

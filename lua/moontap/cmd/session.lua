@@ -52,6 +52,10 @@ local function check(args)
   if args.command == "run" and args.json and not args.dry_run then
     return usage "--json needs --dry-run: what a script prints is up to the script"
   end
+  if args.tz then
+    local ok, err = require "moontap.cmd.zone".check(args.tz)
+    if not ok then return nil, err end
+  end
   if args.quiet and (args.verbose or 0) > 0 then
     return usage "give one of --quiet and --verbose"
   end
@@ -74,7 +78,7 @@ end
 
 local function apply(args)
   for _, name in ipairs { "base_url", "account", "accounts", "account_id", "token_file", "cacert",
-                          "speed", "state", "quiet", "json", "dry_run", "read_only" } do
+                          "speed", "state", "quiet", "json", "tz", "dry_run", "read_only" } do
     config[name] = args[name]
   end
   config.command, config.verbose = args.command, args.verbose

@@ -3,6 +3,7 @@
 local json = require "moontap.json"
 local log = require "moontap.log"
 local schema = require "moontap.native.schema"
+local zone = require "moontap.cmd.zone"
 
 local M = {}
 
@@ -27,6 +28,8 @@ local FIRST <const> = {
   "destination_conf",
 }
 
+local TIMES <const> = { submitted = true, offset_time = true, stop_requested = true }
+
 local PROTOCOLS <const> = { [1] = "icmp", [6] = "tcp", [17] = "udp", [47] = "gre", [50] = "esp" }
 
 local FILTER_FIELDS <const> = {
@@ -34,12 +37,12 @@ local FILTER_FIELDS <const> = {
   { "destination_address", "dst" }, { "destination_port", "dport" },
 }
 
----An API time without its fraction of a second.
+---An API time without its fraction of a second, in the zone of --tz.
 ---@param text any
 ---@return string|nil
 function M.time(text)
   if type(text) ~= "string" then return nil end
-  return (text:gsub("%.%d+", ""))
+  return zone.rewrite((text:gsub("%.%d+", "")))
 end
 
 ---A capture as it may be shown: the parameters of its bucket can hold keys.
@@ -242,6 +245,8 @@ function M.fields(cap)
     local value = cap[name]
     if name == "filter_v1" then
       value = M.filter(value)
+    elseif TIMES[name] and type(value) == "string" then
+      value = zone.rewrite(value)
     elseif type(value) == "table" then
       value = json.encode(value)
     end

@@ -7,6 +7,7 @@ local errors = require "moontap.errors"
 local files = require "moontap.cron.files"
 local json = require "moontap.json"
 local state = require "moontap.state"
+local zone = require "moontap.cmd.zone"
 
 local M = {}
 
@@ -14,7 +15,7 @@ local M = {}
 ---@return string
 function M.time(at)
   if not at then return "-" end
-  return clock.format(at * 1000 // 1 / 1000)
+  return zone.format(at * 1000 // 1 / 1000)
 end
 
 ---The playbooks of the paths that a command was given.
@@ -27,14 +28,16 @@ function M.load(args)
   return files.load(args.paths)
 end
 
----A time that a person wrote: RFC 3339, a day, or from now on: "2h", "-2h".
+---A time that a person wrote: RFC 3339, a day, or from now on: "2h", "-2h". One without a zone
+---is of the zone of --tz.
 ---@param text string
 ---@return number|nil
 ---@return string|nil problem
 function M.parse_time(text)
-  local at = clock.parse(text) or clock.parse(text .. "Z") or clock.parse(text .. "T00:00:00Z")
-    or clock.parse(text .. ":00Z")
+  local at = clock.parse(text)
   if at then return at end
+  at = clock.parse(text .. "Z") or clock.parse(text .. "T00:00:00Z") or clock.parse(text .. ":00Z")
+  if at then return zone.instant(at) end
   local sign, length = text:match "^([-+]?)(.+)$"
   local seconds = length and duration.parse(length)
   if seconds then return clock.now() + (sign == "-" and -seconds or seconds) end

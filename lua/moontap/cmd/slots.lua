@@ -7,6 +7,7 @@ local json = require "moontap.json"
 local place = require "moontap.cmd.place"
 local queue = require "moontap.cmd.queue"
 local show = require "moontap.cmd.show"
+local zone = require "moontap.cmd.zone"
 
 ---@type moontap.cmd.Command
 local M = {
@@ -20,7 +21,7 @@ local M = {
 }
 
 local function time(seconds)
-  return seconds and clock.format(seconds // 1 | 0) or nil
+  return seconds and zone.format(seconds // 1 | 0) or nil
 end
 
 local function span(seconds)

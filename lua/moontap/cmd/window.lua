@@ -2,8 +2,10 @@
 -- into what the API gives at once.
 
 local clock = require "moontap.clock"
+local config = require "moontap.config"
 local duration = require "moontap.duration"
 local errors = require "moontap.errors"
+local zone = require "moontap.cmd.zone"
 
 local M = {}
 
@@ -23,7 +25,7 @@ M.OPTIONS = {
   { "--last", arg = "DURATION", help = "the time up to now, such as 5m",
     convert = require "moontap.cmd.options".convert.duration },
   { "--from", arg = "TIME",
-    help = "where the window begins: 2026-11-26T10:00:00Z, 10:00 (UTC), or -30m" },
+    help = "where the window begins: 2026-11-26T10:00:00Z, 10:00 (UTC, or --tz), or -30m" },
   { "--to", arg = "TIME", help = "where it ends (now)" },
 }
 
@@ -31,18 +33,22 @@ local function usage(format, ...)
   return nil, errors.new("usage", format:format(...))
 end
 
--- The last time that the clock showed so much.
+-- The last time that clocks in the zone of --tz showed so much; nil for what is no time of a day.
 local function clock_time(text, now)
   local hour, minute, second = text:match "^(%d%d?):(%d%d):?(%d*)Z?$"
   if not hour or (second ~= "" and #second ~= 2) then return nil end
   hour, minute, second = tonumber(hour), tonumber(minute), tonumber(second) or 0
   if hour > 23 or minute > 59 or second > 59 then return nil end
-  local at = now // DAY * DAY + hour * 3600 + minute * 60 + second
-  return at > now and at - DAY or at
+  local is_utc = text:find "Z$"
+  local shown = is_utc and now or zone.shown(now)
+  local at = shown // DAY * DAY + hour * 3600 + minute * 60 + second
+  at = at > shown and at - DAY or at
+  if is_utc then return at end
+  return zone.instant(at)
 end
 
 ---A time as the options take it.
----@param text string RFC 3339, a time of the day in UTC, "-10m" or "now"
+---@param text string RFC 3339, a time of the day in the zone of --tz, "-10m" or "now"
 ---@param now number
 ---@return number|nil seconds since 1970
 ---@return boolean|string is_relative or the problem
@@ -51,15 +57,19 @@ function M.parse_time(text, now)
   local ago = text:match "^%-(.+)$"
   ago = ago and duration.parse(ago)
   if ago then return now - ago, true end
-  local at = clock.parse(text)
-  if at then return at, false end
-  at = clock_time(text, now)
-  if at then return at, false end
+  local given = clock.parse(text)
+  if given then return given, false end
+  local at, problem = clock_time(text, now)
+  if not (at or problem) and config.tz then
+    at = clock.parse(text .. "Z") or clock.parse(text .. ":00Z")
+    if at then at, problem = zone.instant(at) end
+  end
+  if at or problem then return at, problem or false end
   if text:find "^%d%d%d%d%-%d%d%-%d%d" then
     return nil, ("'%s' is no date-time with a zone, such as 2026-11-26T10:00:00Z"):format(text)
   end
-  return nil, ("expected a time such as 2026-11-26T10:00:00Z, 10:00 (UTC) or -30m, got '%s'")
-    :format(text)
+  return nil, ("expected a time such as 2026-11-26T10:00:00Z, 10:00 (UTC, or --tz) or -30m, "
+    .. "got '%s'"):format(text)
 end
 
 local function read_ends(args, now)
@@ -101,7 +111,7 @@ end
 ---@param at number
 ---@return string
 function M.text(at)
-  return clock.format(at)
+  return zone.format(at)
 end
 
 ---What is left of a window when `covered` ones are there already, in the order of time.
