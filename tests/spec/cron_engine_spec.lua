@@ -431,6 +431,68 @@ describe("the engine", function()
     assert.is_true(#rows >= 70)
   end)
 
+  it("starts what cannot be noted as started later, and notes each end in the end", function()
+    to_minute()
+    local real, failures, calls = { started = dues.started, ended = dues.ended }, {}, {}
+    for name, fn in pairs(real) do
+      failures[name], calls[name] = 0, 0
+      dues[name] = function(...)
+        calls[name] = calls[name] + 1
+        if calls[name] % 2 == 0 and calls[name] <= 6 then
+          failures[name] = failures[name] + 1
+          return nil, errors.new("io", "the disk is full")
+        end
+        return fn(...)
+      end
+    end
+    local seen = {}
+    local one = start({ make { on = { cron = "*/5 * * * *" }, overlap = "allow" } }, function(job)
+      assert.is_nil(seen[job.run])
+      seen[job.run] = true
+      return true
+    end)
+    run_for(one, 3600)
+    dues.started, dues.ended = real.started, real.ended
+    assert.same({ started = 3, ended = 3 }, failures)
+    local rows = assert(dues.runs(state, { limit = 100 }))
+    assert.equal(12, #rows)
+    for _, row in ipairs(rows) do
+      assert.is_true(seen[row.id])
+      assert.equal("ok", row.state)
+    end
+  end)
+
+  it("notes in one transaction what starts together, and what ends together", function()
+    to_minute()
+    local list, calls, most, now = {}, { started = 0, ended = 0 }, 0, 0
+    for i = 1, 300 do list[i] = make { name = "p" .. i } end
+    local real = { started = dues.started, ended = dues.ended }
+    for name, fn in pairs(real) do
+      dues[name] = function(...)
+        calls[name] = calls[name] + 1
+        return fn(...)
+      end
+    end
+    run_for(start(list, function()
+      now = now + 1
+      most = math.max(most, now)
+      moontap.sleep(1)
+      now = now - 1
+      return true
+    end), 30)
+    dues.started, dues.ended = real.started, real.ended
+    assert.equal(64, most)
+    assert.same({ ok = 300 }, (function()
+      local states_seen = {}
+      for _, row in ipairs(assert(dues.runs(state, { limit = 1000 }))) do
+        states_seen[row.state] = (states_seen[row.state] or 0) + 1
+      end
+      return states_seen
+    end)())
+    assert.is_true(calls.started <= 10 and calls.ended <= 10, ("%d and %d"):format(calls.started,
+      calls.ended))
+  end)
+
   it("purges history and leaves the cursors", function()
     local one = start { make() }
     run_for(one, 6 * 3600)

@@ -32,6 +32,8 @@ local OLD_MAX <const> = 100000     -- … that are counted before the catch-up w
 local CHECK_ZONES <const> = 60     -- naps
 local PURGE_EVERY <const> = 86400
 local RUNS_MAX <const> = 64
+local FEW <const> = 8              -- runs under way, below which an end is noted at once
+local TOGETHER <const> = 0.005     -- … else after so many seconds, with others that end meanwhile
 
 ---@class moontap.cron.Job what `run` is given
 ---@field run integer
@@ -65,7 +67,7 @@ function M.new(options)
     state = options.state, run_job = options.run, runs_max = options.runs_max or RUNS_MAX,
     on_tick = options.on_tick or function() end, log_of = options.log_of or function() end,
     entries = {}, playbooks = {}, queue = heap.new(is_sooner),
-    running = {}, ready = {}, count = 0, is_dirty = true,
+    running = {}, ready = {}, ended = {}, count = 0, is_dirty = true,
     nap_max = host.is_virtual() and NAP_VIRTUAL or NAP,
     tally = tally.new(),
   }, Engine)
@@ -199,10 +201,22 @@ local function pause_forbidden(self, job)
   check(dues.pause(self.state, job.playbook.name, note))
 end
 
+-- Notes the ends of runs: one transaction, and one sync of the disk, for all that ended by now.
+-- What cannot be noted now is tried again, by the next end or the next look.
+local function note_ends(self)
+  if #self.ended == 0 then return end
+  if check(dues.ended(self.state, self.ended)) then self.ended = {} end
+end
+
+-- Returns when the end of the run is noted, by this task or by that of another run.
+local function end_run(self, job, outcome)
+  outcome.run = job.run
+  self.ended[#self.ended + 1] = outcome
+  pcall(sleep, self.count > FEW and TOGETHER or 0) -- cancelled: no time to wait for others
+  note_ends(self)
+end
+
 local function carry_out(self, job)
-  host.point "run.claimed"
-  job.log = self.log_of(job.run)
-  if not check(dues.started(self.state, job.run, job.log)) then return end
   host.point "run.started"
   local began = clock.boot()
   self.tally:started(job)
@@ -212,26 +226,37 @@ local function carry_out(self, job)
   local outcome = outcome_of(self, job, result, err)
   self.tally:ended(job, outcome, clock.boot() - began)
   host.point "run.ending"
-  check(dues.ended(self.state, job.run, outcome))
+  end_run(self, job, outcome)
   host.point "run.ended"
   if job.forbidden then pause_forbidden(self, job) end
 end
 
+local function start(self, job)
+  self.count = self.count + 1
+  self.running[job.run] = job
+  job.task = task.spawn({ name = ("run %d of %s"):format(job.run, job.playbook.name) }, function()
+    local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over
+      self.running[job.run] = nil
+      self.count = self.count - 1
+      self.is_dirty = true
+      self:wake()
+    end })
+    carry_out(self, job)
+  end)
+end
+
+-- Takes as many as there are places for. What cannot be noted is not started, but tried again.
 local function start_ready(self)
-  while self.count < self.runs_max and #self.ready > 0 and not self.is_draining do
-    local job = table.remove(self.ready, 1)
-    self.count = self.count + 1
-    self.running[job.run] = job
-    job.task = task.spawn({ name = ("run %d of %s"):format(job.run, job.playbook.name) }, function()
-      local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over
-        self.running[job.run] = nil
-        self.count = self.count - 1
-        self.is_dirty = true
-        self:wake()
-      end })
-      carry_out(self, job)
-    end)
+  local count = math.min(self.runs_max - self.count, #self.ready)
+  if count <= 0 or self.is_draining then return end
+  local jobs = table.move(self.ready, 1, count, 1, {})
+  for _, job in ipairs(jobs) do
+    host.point "run.claimed"
+    job.log = self.log_of(job.run)
   end
+  if not check(dues.started(self.state, jobs)) then return end
+  self.ready = table.move(self.ready, count + 1, #self.ready, 1, {})
+  for _, job in ipairs(jobs) do start(self, job) end
 end
 
 local function cancel_running(self, name, why)
@@ -433,6 +458,7 @@ function Engine:tick()
     start_ready(self)
     look_at_history(self, now)
   end
+  note_ends(self)
   self.tally:ticked(now)
   self.on_tick()
 end

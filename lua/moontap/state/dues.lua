@@ -254,16 +254,19 @@ end
 
 -- Runs -------------------------------------------------------------------------------------
 
----Notes that a run has begun.
+---Notes that runs have begun.
 ---@param state moontap.State
----@param run integer
----@param log? string
+---@param list { run: integer, log?: string }[]
 ---@return any ok
 ---@return table|nil err
-function M.started(state, run, log)
-  return atomic.run(state.db, false, function()
-    return state.db:run("UPDATE runs SET state = 'running', started = ?, log = ? WHERE id = ?",
-      clock.now(), log, run)
+function M.started(state, list)
+  local db = state.db
+  return atomic.run(db, false, function()
+    for _, item in ipairs(list) do
+      must(db:run("UPDATE runs SET state = 'running', started = ?, log = ? WHERE id = ?",
+        clock.now(), item.log, item.run))
+    end
+    return true
   end)
 end
 
@@ -287,22 +290,24 @@ function M.unclaim(state, run)
   end)
 end
 
----Notes how a run has ended. Durable.
+local function note_end(db, item)
+  must(db:run("UPDATE runs SET state = ?, ended = ?, error = ?, error_kind = ? WHERE id = ?",
+    item.state, clock.now(), item.error, item.kind, item.run))
+  must(db:run("DELETE FROM mutexes WHERE run = ?", item.run))
+  if item.retry_at then
+    add_attempt(db, must(db:row("SELECT due, playbook, attempt FROM runs WHERE id = ?", item.run)),
+      item.retry_at)
+  end
+end
+
+---Notes how runs have ended. Durable.
 ---@param state moontap.State
----@param run integer
----@param outcome { state: string, error?: string, kind?: string, retry_at?: number }
+---@param list { run: integer, state: string, error?: string, kind?: string, retry_at?: number }[]
 ---@return any ok
 ---@return table|nil err
-function M.ended(state, run, outcome)
-  local db = state.db
-  return atomic.run(db, true, function()
-    must(db:run("UPDATE runs SET state = ?, ended = ?, error = ?, error_kind = ? WHERE id = ?",
-      outcome.state, clock.now(), outcome.error, outcome.kind, run))
-    must(db:run("DELETE FROM mutexes WHERE run = ?", run))
-    if outcome.retry_at then
-      add_attempt(db, must(db:row("SELECT due, playbook, attempt FROM runs WHERE id = ?", run)),
-        outcome.retry_at)
-    end
+function M.ended(state, list)
+  return atomic.run(state.db, true, function()
+    for _, item in ipairs(list) do note_end(state.db, item) end
     return true
   end)
 end
