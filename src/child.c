@@ -1,9 +1,5 @@
 /*
  * child: a process that holds one playbook run; see child.h.
- *
- * It is made by vfork: the new process borrows this one's memory until it is the
- * program again, so become_child touches nothing but its plan, and all signals
- * stay blocked until child_settle.
  */
 #include "child.h"
 
@@ -26,25 +22,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORD "playbook-room:" MOONTAP_BUILD_ID
-#define ORDERS 6                      /* words of the command line */
 #define ROOM_ABOVE ((size_t)96 << 20) /* address space beside Lua's memory */
-#define DESCRIPTORS_MAX 40u
-#define STACK_MAX ((size_t)1 << 20)
-#define FIRST_FREE_FD 10       /* above what become_child puts in place */
 #define OUTPUT_HELD_MAX 65536u /* read ahead; then the pipe fills */
 #define LINE_COST 64u          /* a line counts as so many bytes more: each is work */
 
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
 #endif
-#ifndef __NR_close_range
-#define __NR_close_range 436
-#endif
-#define CLOSE_LATER 4u /* CLOSE_RANGE_CLOEXEC */
 
 struct child {
     struct loop *loop;
+    struct stem *stem;
+    struct stem_wait start; /* while it waits PID is 0, and it lives all the same */
     struct child_calls calls;
     struct child_options options;
     struct link *link;
@@ -52,7 +41,7 @@ struct child {
     struct loop_watch *output_watch;
     int pid_fd;
     int output_fd; /* -1: its end was read */
-    pid_t pid;
+    pid_t pid;     /* 0: not known yet, or reaped */
     uint64_t output_total;
     char *output; /* read ahead; OUTPUT_HELD_MAX */
     size_t output_len;
@@ -74,117 +63,7 @@ child_reason_word(enum child_reason reason)
     return words[reason];
 }
 
-/* Start: the new process ---------------------------------------------------------- */
-
-struct plan {
-    pid_t parent;
-    int exe_fd, null_fd, output_fd, link_fd; /* all FIRST_FREE_FD or above */
-    struct rlimit memory, cpu;
-    char **argv, **envp;
-    volatile int error; /* errno of what failed */
-};
-
-static int
-set_limit(int resource, rlim_t soft, rlim_t hard)
-{
-    struct rlimit limit = {soft, hard}, now;
-
-    if (getrlimit((__rlimit_resource_t)resource, &now) == 0 && now.rlim_max < hard) {
-        limit.rlim_max = now.rlim_max; /* less than wanted is fine */
-        limit.rlim_cur = soft < now.rlim_max ? soft : now.rlim_max;
-    }
-    return setrlimit((__rlimit_resource_t)resource, &limit);
-}
-
-static int
-set_limits(const struct plan *plan)
-{
-    if (plan->memory.rlim_cur != 0
-        && (set_limit(RLIMIT_AS, plan->memory.rlim_cur, plan->memory.rlim_max) != 0
-            || set_limit(RLIMIT_STACK, STACK_MAX, STACK_MAX) != 0)) {
-        return -1;
-    }
-    return set_limit(RLIMIT_CPU, plan->cpu.rlim_cur, plan->cpu.rlim_max) != 0
-                   || set_limit(RLIMIT_CORE, 0, 0) != 0
-                   || set_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX) != 0
-                   || set_limit(RLIMIT_NPROC, 0, 0) != 0 || set_limit(RLIMIT_FSIZE, 0, 0) != 0
-                   || set_limit(RLIMIT_MEMLOCK, 0, 0) != 0 || set_limit(RLIMIT_MSGQUEUE, 0, 0) != 0
-               ? -1
-               : 0;
-}
-
-/* Runs in the borrowed memory. What is left open is closed by the program's start,
- * and by child_settle where the kernel does not know how. */
-static _Noreturn void
-become_child(struct plan *plan)
-{
-    if (setsid() >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == plan->parent
-        && dup2(plan->null_fd, STDIN_FILENO) >= 0 && dup2(plan->output_fd, STDOUT_FILENO) >= 0
-        && dup2(plan->output_fd, STDERR_FILENO) >= 0 && dup2(plan->link_fd, CHILD_LINK_FD) >= 0
-        && set_limits(plan) == 0) {
-        (void)syscall(__NR_close_range, CHILD_LINK_FD + 1u, ~0u, CLOSE_LATER);
-        (void)syscall(__NR_execveat, plan->exe_fd, "", plan->argv, plan->envp, AT_EMPTY_PATH);
-    }
-    plan->error = errno;
-    _exit(127);
-}
-
-/* Starts PLAN. Returns the process id, or -1 with errno set. */
-static pid_t
-start(struct plan *plan)
-{
-    sigset_t all, before;
-    pid_t pid;
-    int why;
-
-    (void)sigfillset(&all);
-    (void)sigprocmask(SIG_SETMASK, &all, &before);
-    plan->error = 0;
-    pid = vfork();
-    if (pid == 0) {
-        become_child(plan); /* NOLINT: what must not be done there, it does not do */
-    }
-    why = pid < 0 ? errno : plan->error;
-    (void)sigprocmask(SIG_SETMASK, &before, NULL);
-    if (pid > 0 && why != 0) {
-        (void)waitpid(pid, NULL, 0);
-        pid = -1;
-    }
-    errno = why;
-    return pid;
-}
-
-/* Start: this process --------------------------------------------------------------- */
-
-/* The program as it runs, also when its file was replaced since. Stays open. */
-static int
-own_program(void)
-{
-    static int fd = -1;
-
-    if (fd < 0) {
-        int low = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-
-        fd = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
-        if (low >= 0) {
-            (void)close(low);
-        }
-    }
-    return fd;
-}
-
-/* Moves *FD above what become_child puts in place. */
-static int
-move_up(int *fd)
-{
-    int high = *fd < 0 ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
-
-    if (*fd >= 0) {
-        (void)close(*fd);
-    }
-    *fd = high;
-    return high < 0 ? -1 : 0;
-}
+/* Start ------------------------------------------------------------------------------- */
 
 static void
 close_fd(int *fd)
@@ -197,17 +76,15 @@ close_fd(int *fd)
 
 /* Both ends of what connects the two processes. */
 struct ends {
-    int link[2], output[2], null_fd; /* 0 is this process's end */
+    int link[2], output[2]; /* 0 is this process's end */
 };
 
 static enum fault_code
 open_ends(struct ends *ends, struct fault *fault)
 {
-    *ends = (struct ends){{-1, -1}, {-1, -1}, -1};
-    ends->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    *ends = (struct ends){{-1, -1}, {-1, -1}};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends->link) != 0
-        || pipe2(ends->output, O_CLOEXEC) != 0 || move_up(&ends->null_fd) != 0
-        || move_up(&ends->link[1]) != 0 || move_up(&ends->output[1]) != 0
+        || pipe2(ends->output, O_CLOEXEC) != 0
         || fcntl(ends->output[0], F_SETFL, O_NONBLOCK) != 0) {
         return fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
     }
@@ -221,82 +98,26 @@ close_ends(struct ends *ends)
     close_fd(&ends->link[1]);
     close_fd(&ends->output[0]);
     close_fd(&ends->output[1]);
-    close_fd(&ends->null_fd);
 }
 
-/* The command line and the environment, as text. */
-struct words {
-    char parent[24], memory[24], frame[24], send[24], zone[300];
-    char *argv[ORDERS + 1];
-    char *envp[8];
-};
-
-static void
-write_words(struct words *w, const struct child_options *options)
+static struct stem_orders
+orders_of(const struct child_options *options)
 {
-    static char name[] = "moontap", word[] = WORD, language[] = "LC_ALL=C.UTF-8",
-                no_ring[] = "UV_USE_IO_URING=0";
-    int n = 0;
-
-    (void)snprintf(w->parent, sizeof w->parent, "%ld", (long)getpid());
-    (void)snprintf(w->memory, sizeof w->memory, "%zu", options->memory_max);
-    (void)snprintf(w->frame, sizeof w->frame, "%zu", options->frame_max);
-    (void)snprintf(w->send, sizeof w->send, "%zu", options->send_max);
-    w->argv[0] = name;
-    w->argv[1] = word;
-    w->argv[2] = w->parent;
-    w->argv[3] = w->memory;
-    w->argv[4] = w->frame;
-    w->argv[5] = w->send;
-    w->argv[ORDERS] = NULL;
-    w->envp[n++] = language;
-    w->envp[n++] = no_ring; /* a ring is a way around a list of system calls */
-    if (options->zone != NULL
-        && snprintf(w->zone, sizeof w->zone, "TZ=%s", options->zone) < (int)sizeof w->zone) {
-        w->envp[n++] = w->zone;
-    }
-#ifdef MOONTAP_SANITIZED
-    static const char *const theirs[] = {"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
-    for (size_t i = 0; i < 3; i++) {
-        char *value = getenv(theirs[i]);
-
-        if (value != NULL) {
-            w->envp[n++] = value - strlen(theirs[i]) - 1; /* NAME=value */
-        }
-    }
-#endif
-    w->envp[n] = NULL;
-}
-
-static enum fault_code
-start_process(struct child *child, struct ends *ends, struct fault *fault)
-{
-    struct words words;
-    struct plan plan = {
+    struct stem_orders orders = {
         .parent = getpid(),
-        .exe_fd = own_program(),
-        .null_fd = ends->null_fd,
-        .output_fd = ends->output[1],
-        .link_fd = ends->link[1],
-        .cpu = {child->options.cpu_seconds, child->options.cpu_seconds + 1u},
+        .memory_max = options->memory_max,
+        .frame_max = options->frame_max,
+        .send_max = options->send_max,
+        .cpu_seconds = options->cpu_seconds,
     };
 
 #ifndef MOONTAP_SANITIZED
-    plan.memory.rlim_cur = plan.memory.rlim_max =
-        child->options.memory_max + 4 * child->options.frame_max + ROOM_ABOVE;
+    orders.address_max = options->memory_max + 4 * options->frame_max + ROOM_ABOVE;
 #endif
-    write_words(&words, &child->options);
-    plan.argv = words.argv;
-    plan.envp = words.envp;
-    child->pid = start(&plan);
-    if (child->pid < 0) {
-        return fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
+    if (options->zone != NULL) { /* one that is too long names no file either */
+        (void)snprintf(orders.zone, sizeof orders.zone, "%s", options->zone);
     }
-    child->pid_fd = (int)syscall(__NR_pidfd_open, child->pid, 0u);
-    if (child->pid_fd < 0) {
-        return fault_set(fault, FAULT_IO, "watch a process: %s", strerror(errno));
-    }
-    return FAULT_OK;
+    return orders;
 }
 
 /* Its end --------------------------------------------------------------------------- */
@@ -360,6 +181,16 @@ reap(struct child *child, int options)
 }
 
 static void
+tell_end(struct child *child)
+{
+    link_drain(child->link);
+    child->is_over = 1;
+    child->calls.received(child->calls.arg);
+    child->calls.has_room(child->calls.arg);
+    child->calls.ended(child->calls.arg);
+}
+
+static void
 on_exit_event(void *arg, unsigned events)
 {
     struct child *child = arg;
@@ -370,31 +201,87 @@ on_exit_event(void *arg, unsigned events)
     }
     loop_watch_free(child->exit_watch);
     child->exit_watch = NULL;
-    link_drain(child->link);
-    child->is_over = 1;
-    child->calls.received(child->calls.arg);
-    child->calls.has_room(child->calls.arg);
-    child->calls.ended(child->calls.arg);
+    tell_end(child);
+}
+
+/* To its group; to itself as long as it has not got one. */
+static void
+send_signal(const struct child *child, int signum)
+{
+    if (kill(-child->pid, signum) != 0) {
+        (void)kill(child->pid, signum);
+    }
 }
 
 void
 child_terminate(struct child *child)
 {
+    stem_await(child->stem, &child->start);
     if (child->pid > 0) {
-        (void)kill(-child->pid, SIGTERM);
+        send_signal(child, SIGTERM);
     }
+}
+
+static int
+is_alive(const struct child *child)
+{
+    return child->pid > 0 || child->start.is_waiting;
 }
 
 void
 child_kill(struct child *child, enum child_reason reason, const char *detail)
 {
-    if (child->pid <= 0 || child->kill_sent) {
+    if (!is_alive(child) || child->kill_sent) {
         return;
     }
     child->kill_sent = 1;
     child->reason = reason;
     (void)snprintf(child->end.detail, sizeof child->end.detail, "%s", detail != NULL ? detail : "");
-    (void)kill(-child->pid, SIGKILL);
+    if (child->pid > 0) { /* else on_started does it */
+        send_signal(child, SIGKILL);
+    }
+}
+
+/* It cannot be watched, or was never there. */
+static void
+end_unwatched(struct child *child, const char *what, int why)
+{
+    (void)snprintf(child->end.detail, sizeof child->end.detail, "%s: %s", what, strerror(why));
+    child->end.reason = CHILD_NO_SANDBOX;
+    tell_end(child);
+}
+
+static enum fault_code
+watch_exit(struct child *child, struct fault *fault)
+{
+    child->pid_fd = (int)syscall(__NR_pidfd_open, child->pid, 0u);
+    if (child->pid_fd < 0) {
+        return fault_set(fault, FAULT_IO, "%s", strerror(errno));
+    }
+    return loop_watch_new(child->loop, child->pid_fd, LOOP_READ, on_exit_event, child,
+                          &child->exit_watch, fault);
+}
+
+static void
+on_started(void *arg, pid_t pid, int why)
+{
+    struct child *child = arg;
+    struct fault fault;
+
+    if (pid < 0) {
+        end_unwatched(child, "start a process", why);
+        return;
+    }
+    child->pid = pid;
+    if (child->kill_sent) {
+        send_signal(child, SIGKILL);
+    }
+    if (watch_exit(child, &fault) != FAULT_OK) {
+        why = errno;
+        send_signal(child, SIGKILL);
+        (void)reap(child, 0);
+        end_unwatched(child, "watch a process", why);
+    }
 }
 
 const struct child_end *
@@ -404,8 +291,9 @@ child_result(const struct child *child)
 }
 
 int
-child_pid(const struct child *child)
+child_pid(struct child *child)
 {
+    stem_await(child->stem, &child->start);
     return (int)child->pid;
 }
 
@@ -546,18 +434,15 @@ watch_all(struct child *child, struct ends *ends, struct fault *fault)
         code = loop_watch_new(child->loop, child->output_fd, LOOP_READ, on_output, child,
                               &child->output_watch, fault);
     }
-    if (code == FAULT_OK) {
-        code = loop_watch_new(child->loop, child->pid_fd, LOOP_READ, on_exit_event, child,
-                              &child->exit_watch, fault);
-    }
     return code;
 }
 
 enum fault_code
-child_spawn(struct loop *loop, const struct child_options *options, const struct child_calls *calls,
-            struct child **out, struct fault *fault)
+child_spawn(struct loop *loop, struct stem *stem, const struct child_options *options,
+            const struct child_calls *calls, struct child **out, struct fault *fault)
 {
     struct child *child = mem_zalloc(sizeof *child);
+    struct stem_orders orders = orders_of(options);
     struct ends ends;
     enum fault_code code;
 
@@ -566,6 +451,8 @@ child_spawn(struct loop *loop, const struct child_options *options, const struct
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
     }
     child->loop = loop;
+    child->stem = stem;
+    child->start = (struct stem_wait){.fn = on_started, .arg = child};
     child->calls = *calls;
     child->options = *options;
     child->pid_fd = child->output_fd = -1;
@@ -576,10 +463,10 @@ child_spawn(struct loop *loop, const struct child_options *options, const struct
     }
     code = open_ends(&ends, fault);
     if (code == FAULT_OK) {
-        code = start_process(child, &ends, fault);
+        code = watch_all(child, &ends, fault);
     }
     if (code == FAULT_OK) {
-        code = watch_all(child, &ends, fault);
+        code = stem_branch(stem, &orders, ends.link[1], ends.output[1], &child->start, fault);
     }
     close_ends(&ends);
     if (code != FAULT_OK) {
@@ -590,14 +477,24 @@ child_spawn(struct loop *loop, const struct child_options *options, const struct
     return FAULT_OK;
 }
 
+static void
+ignore(void *arg)
+{
+    (void)arg;
+}
+
 void
 child_free(struct child *child)
 {
+    static const struct child_calls no_calls = {ignore, ignore, ignore, ignore, NULL};
+
     if (child == NULL) {
         return;
     }
+    child->calls = no_calls;
+    child_kill(child, CHILD_KILLED, NULL);
+    stem_await(child->stem, &child->start);
     if (child->pid > 0) {
-        child_kill(child, CHILD_KILLED, NULL);
         (void)reap(child, 0);
     }
     loop_watch_free(child->exit_watch);
@@ -606,65 +503,4 @@ child_free(struct child *child)
     close_fd(&child->pid_fd);
     mem_free(child->output);
     mem_free(child);
-}
-
-/* Child mode -------------------------------------------------------------------------- */
-
-static int
-read_number(const char *text, size_t *out)
-{
-    size_t n = 0;
-
-    if (*text == '\0' || strlen(text) > 18) {
-        return -1;
-    }
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9') {
-            return -1;
-        }
-        n = n * 10 + (size_t)(*text - '0');
-    }
-    *out = n;
-    return 0;
-}
-
-int
-child_read_orders(int argc, char **argv, struct child_orders *out)
-{
-    size_t parent;
-    struct stat st;
-
-    if (argc != ORDERS || strcmp(argv[1], WORD) != 0 || read_number(argv[2], &parent) != 0
-        || parent > INT_MAX || read_number(argv[3], &out->memory_max) != 0
-        || read_number(argv[4], &out->frame_max) != 0
-        || read_number(argv[5], &out->send_max) != 0) {
-        return 0;
-    }
-    out->parent = (int)parent;
-    return fstat(CHILD_LINK_FD, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* For kernels that know no close_range. */
-static void
-close_one_by_one(void)
-{
-    for (int fd = CHILD_LINK_FD + 1; fd < (int)DESCRIPTORS_MAX; fd++) {
-        (void)close(fd);
-    }
-}
-
-void
-child_settle(const struct child_orders *orders)
-{
-    sigset_t none;
-
-    if (syscall(__NR_close_range, CHILD_LINK_FD + 1u, ~0u, 0u) != 0) {
-        close_one_by_one();
-    }
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (getppid() != orders->parent) {
-        _exit(1);
-    }
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -1,6 +1,6 @@
 /*
- * child: a process of this very program that holds one playbook run, shut in as
- * child mode (host/child_mode.c) does it. Owns the process, the link to it and
+ * child: a process of this very program that holds one playbook run, a branch of the
+ * stem, shut in as child mode (host/child_mode.c) does it. Owns the process, the link to it and
  * the pipe that its output comes through. Knows no Lua.
  *
  * The process inherits nothing but that: a clean environment, its descriptors
@@ -11,6 +11,7 @@
 #define MOONTAP_CHILD_H
 
 #include "link.h"
+#include "stem.h"
 
 struct child;
 
@@ -44,7 +45,7 @@ const char *child_reason_word(enum child_reason reason);
 
 /* Exit statuses of child mode that mean something here. */
 #define CHILD_STATUS_MEMORY 101
-#define CHILD_STATUS_NO_SANDBOX 102
+#define CHILD_STATUS_NO_SANDBOX STEM_STATUS_REFUSED
 
 struct child_end {
     enum child_reason reason;
@@ -64,10 +65,13 @@ struct child_calls {
     void *arg;
 };
 
+/* A branch of STEM, which must live longer than it. It is on its way when this returns;
+ * one that could not be made ends, with reason CHILD_NO_SANDBOX. */
 enum fault_code
-child_spawn(struct loop *loop, const struct child_options *options, const struct child_calls *calls,
-            struct child **out, struct fault *fault);
-/* Kills it if need be, reaps it (milliseconds at most) and frees all. NULL: nothing. */
+child_spawn(struct loop *loop, struct stem *stem, const struct child_options *options,
+            const struct child_calls *calls, struct child **out, struct fault *fault);
+/* Kills it if need be, reaps it (milliseconds at most) and frees all. NULL: nothing. Nobody
+ * is called any more. */
 void child_free(struct child *child);
 
 /* Its link, for link_send and link_has_room. */
@@ -87,22 +91,10 @@ void child_terminate(struct child *child);
 /* SIGKILL to its process group, for REASON; DETAIL (copied) may be NULL. */
 void child_kill(struct child *child, enum child_reason reason, const char *detail);
 
-int child_pid(const struct child *child);
+/* Blocks while it is on its way. 0: it has ended. */
+int child_pid(struct child *child);
 
-/* Child mode ------------------------------------------------------------------- */
-
-#define CHILD_LINK_FD 3
-
-/* What the new process is told on its command line. */
-struct child_orders {
-    int parent; /* process id */
-    size_t memory_max, frame_max, send_max;
-};
-
-/* Is this command line one that child_spawn wrote, and descriptor 3 a socket? */
-int child_read_orders(int argc, char **argv, struct child_orders *out);
-/* First thing in child mode: takes back what the start needed, and dies with the
- * parent from here on, at once when it is gone already. */
-void child_settle(const struct child_orders *orders);
+/* What descriptor of the process is its end of the link. */
+#define CHILD_LINK_FD STEM_LINK_FD
 
 #endif

@@ -19,50 +19,67 @@ ignore_wake(uv_async_t *wake)
 }
 
 enum fault_code
-loop_new(struct loop **out, struct fault *fault)
+loop_new_cold(struct loop **out, struct fault *fault)
 {
     struct loop *loop = mem_zalloc(sizeof *loop);
-    int err;
 
-    struct rlimit limit;
-
-    *out = NULL;
+    *out = loop;
     if (loop == NULL) {
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
     }
+    loop->timer_fd = -1;
+    loop->armed_ms = LOOP_NOT_ARMED;
+    loop->is_cold = 1;
+    return FAULT_OK;
+}
+
+enum fault_code
+loop_warm(struct loop *loop, struct fault *fault)
+{
+    struct rlimit limit;
+    int err;
+
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS_MIN) {
-        mem_free(loop); /* libuv would abort */
+        /* libuv would abort */
         return fault_set(fault, FAULT_IO, "start the event loop: too few descriptors are"
                                           " allowed (ulimit -n says %u, %u are needed)",
                          (unsigned)limit.rlim_cur, DESCRIPTORS_MIN);
     }
-    loop->timer_fd = -1;
-    loop->armed_ms = LOOP_NOT_ARMED;
     err = uv_loop_init(&loop->uv);
     if (err != 0) {
-        mem_free(loop);
         return fault_set(fault, FAULT_IO, "start the event loop: %s", uv_strerror(err));
     }
     err = uv_async_init(&loop->uv, &loop->wake, ignore_wake);
     if (err != 0) {
         (void)uv_loop_close(&loop->uv); /* empty: cannot be busy */
-        mem_free(loop);
         return fault_set(fault, FAULT_IO, "start the event loop: %s", uv_strerror(err));
     }
     (void)uv_timer_init(&loop->uv, &loop->near_timer); /* cannot fail */
+    loop->is_cold = 0;
     /* The wake handle stays referenced, so that a poll also sees signals when
      * nothing else is watched; whether anything is left to wait for is counted
      * by this room itself. */
-    *out = loop;
     return FAULT_OK;
 }
 
-void
-loop_free(struct loop *loop)
+enum fault_code
+loop_new(struct loop **out, struct fault *fault)
 {
-    if (loop == NULL) {
-        return;
+    enum fault_code code = loop_new_cold(out, fault);
+
+    if (code == FAULT_OK) {
+        code = loop_warm(*out, fault);
     }
+    if (code != FAULT_OK) {
+        loop_free(*out);
+        *out = NULL;
+    }
+    return code;
+}
+
+static void
+cool(struct loop *loop)
+{
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->near_timer, NULL);
     if (loop->timer_fd >= 0) {
@@ -73,6 +90,17 @@ loop_free(struct loop *loop)
         (void)close(loop->timer_fd);
     }
     (void)uv_loop_close(&loop->uv);
+}
+
+void
+loop_free(struct loop *loop)
+{
+    if (loop == NULL) {
+        return;
+    }
+    if (!loop->is_cold) {
+        cool(loop);
+    }
     mem_free(loop->heap);
     mem_free(loop);
 }

@@ -45,6 +45,11 @@ struct loop_job {
 };
 
 enum fault_code loop_new(struct loop **out, struct fault *fault);
+/* The same in two steps: between them it holds nothing of the kernel's, so that the
+ * process may fork, and nothing may be watched or run. */
+enum fault_code loop_new_cold(struct loop **out, struct fault *fault);
+/* When it fails the loop stays cold. */
+enum fault_code loop_warm(struct loop *loop, struct fault *fault);
 /* All watches and signals must be freed before. */
 void loop_free(struct loop *loop);
 

@@ -31,6 +31,7 @@ struct loop {
     void *before_wait_arg;
     unsigned busy_turns;       /* since the kernel was asked last */
     int is_virtual;
+    int is_cold; /* UV is not there yet */
     uint64_t virtual_ms;
     int64_t virtual_start_us;  /* calendar time at virtual_base_ms */
     uint64_t virtual_base_ms;

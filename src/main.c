@@ -3,8 +3,8 @@
  * lua/moontap/cmd; a plain "run FILE" has nothing to parse and goes straight
  * to the script, because a script's start-up time is the user's.
  */
-#include "child.h"
 #include "host/host.h"
+#include "stem.h"
 
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -90,11 +90,10 @@ main(int argc, char **argv)
     struct host host;
     struct command_line line = {&host, argc, argv};
     struct fault fault;
-    struct child_orders orders;
     int status = HOST_EXIT_FAILED;
 
-    if (child_read_orders(argc, argv, &orders)) {
-        return host_child_main(&orders);
+    if (stem_is_meant(argc, argv)) {
+        return host_child_main();
     }
     keep_standard_descriptors();
     if (host_open(&host, &fault) != FAULT_OK

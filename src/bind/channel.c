@@ -23,6 +23,8 @@
 #define FILE_META "moontap.channel.file"
 #define READ_MAX ((lua_Integer)1 << 20)
 
+static const char channel_key = 0; /* registry: the channel */
+
 struct waiter {
     struct task_ref ref;
     int is_there;
@@ -448,14 +450,10 @@ make_class(lua_State *L, const char *name, const luaL_Reg *meta, const luaL_Reg 
 }
 
 void
-channel_open(lua_State *L, size_t frame_max, size_t send_max)
+channel_open(lua_State *L)
 {
-    struct link_options options = {.frame_max = frame_max, .send_max = send_max, .takes_fds = 1};
-    struct link_calls calls = {on_received, on_room, NULL};
     struct channel *channel;
-    struct fault fault;
     static const luaL_Reg gc[] = {{"__gc", channel_gc}, {NULL, NULL}};
-    int fd;
 
     make_class(L, CHANNEL_META, gc, NULL);
     make_class(L, FILE_META, file_meta, file_methods);
@@ -465,19 +463,33 @@ channel_open(lua_State *L, size_t frame_max, size_t send_max)
     channel = lua_newuserdatauv(L, sizeof *channel, 0);
     memset(channel, 0, sizeof *channel);
     luaL_setmetatable(L, CHANNEL_META);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &channel_key);
     channel->tasks = task_scheduler(L);
     channel->loop = task_loop(L);
-    calls.arg = channel;
-    fd = fcntl(CHILD_LINK_FD, F_DUPFD_CLOEXEC, CHILD_LINK_FD + 1);
+    luaL_setfuncs(L, funcs, 1);
+    lua_setfield(L, -2, "moontap.native.channel");
+    lua_pop(L, 1);
+}
+
+void
+channel_connect(lua_State *L, size_t frame_max, size_t send_max)
+{
+    struct link_options options = {.frame_max = frame_max, .send_max = send_max, .takes_fds = 1};
+    struct link_calls calls = {on_received, on_room, NULL};
+    struct channel *channel;
+    struct fault fault;
+    int fd = fcntl(CHILD_LINK_FD, F_DUPFD_CLOEXEC, CHILD_LINK_FD + 1);
+
     if (fd < 0) {
         luaL_error(L, "take the link: %s", strerror(errno));
         return;
     }
-    if (link_open(task_loop(L), fd, &options, &calls, &channel->link, &fault) != FAULT_OK) {
-        luaL_error(L, "take the link: %s", fault.msg);
-        return;
-    }
-    luaL_setfuncs(L, funcs, 1);
-    lua_setfield(L, -2, "moontap.native.channel");
+    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &channel_key);
+    channel = lua_touserdata(L, -1);
     lua_pop(L, 1);
+    calls.arg = channel;
+    if (link_open(channel->loop, fd, &options, &calls, &channel->link, &fault) != FAULT_OK) {
+        luaL_error(L, "take the link: %s", fault.msg);
+    }
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define CHILD_META "moontap.child"
+#define STEM_META "moontap.child.stem"
 #define OUTPUT_BLOCK 4096u
 #define MIB ((lua_Integer)1 << 20)
 
@@ -547,6 +548,35 @@ read_options(lua_State *L, struct child_options *out)
     out->output_max = (uint64_t)values[5];
 }
 
+/* The stem is the first upvalue of spawn, so that it is closed behind its branches. */
+struct lua_stem {
+    struct stem *stem; /* NULL: closed, or never made */
+};
+
+static int
+stem_gc(lua_State *L)
+{
+    struct lua_stem *ls = luaL_checkudata(L, 1, STEM_META);
+
+    stem_free(ls->stem);
+    ls->stem = NULL;
+    return 0;
+}
+
+/* [-0, +1, m] */
+static void
+push_stem(lua_State *L)
+{
+    struct lua_stem *ls = lua_newuserdatauv(L, sizeof *ls, 0);
+
+    ls->stem = NULL;
+    if (luaL_newmetatable(L, STEM_META)) {
+        lua_pushcfunction(L, stem_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+}
+
 /*
  * spawn{ memory, cpu, frame_max, send_max, per_second, output_max, zone } -> child
  * | nil, err. Bytes, seconds of processor time, frames; zone is its TZ.
@@ -556,6 +586,7 @@ spawn(lua_State *L)
 {
     struct child_options options = {0};
     struct child_calls calls = {on_received, on_room, on_output, on_ended, NULL};
+    struct lua_stem *ls = lua_touserdata(L, lua_upvalueindex(1));
     struct lua_child *lc;
     struct fault fault;
 
@@ -568,7 +599,10 @@ spawn(lua_State *L)
     lc->loop = task_loop(L);
     lc->tasks = task_scheduler(L);
     calls.arg = lc;
-    if (child_spawn(lc->loop, &options, &calls, &lc->child, &fault) != FAULT_OK) {
+    if (ls->stem == NULL && stem_new(lc->loop, &ls->stem, &fault) != FAULT_OK) {
+        return task_fail(L, &fault);
+    }
+    if (child_spawn(lc->loop, ls->stem, &options, &calls, &lc->child, &fault) != FAULT_OK) {
         return task_fail(L, &fault);
     }
     return 1;
@@ -611,6 +645,8 @@ luaopen_moontap_native_child(lua_State *L)
         lua_setfield(L, -2, "__metatable");
     }
     lua_pop(L, 1);
-    luaL_newlib(L, funcs);
+    luaL_newlibtable(L, funcs);
+    push_stem(L);
+    luaL_setfuncs(L, funcs, 1);
     return 1;
 }

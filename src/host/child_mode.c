@@ -3,14 +3,17 @@
  * itself in before any code of a playbook has reached it, and gives that code a
  * state with the libraries which touch nothing. See docs/sandbox.md.
  *
- * When a run is over the state is closed and a fresh one takes the next run from
- * the link: so one process evaluates many files, each in a state of its own.
+ * The stem opens the first state and loads what every run needs; branches begin with
+ * their copies of it, in which no code of a playbook has run. When a run is over the
+ * state is closed and a fresh one takes the next run from the link: so one process
+ * evaluates many files, each in a state of its own.
  */
 #include "host.h"
 
 #include "../bind/channel.h"
 #include "../child.h"
 #include "../sandbox.h"
+#include "../stem.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -21,7 +24,6 @@
 
 #define STATUS_AGAIN 100 /* lua/moontap/child/main.lua returns it when a run is over */
 
-static const struct child_orders *given; /* what the state at hand is opened with */
 static struct tasks *volatile signalled;
 
 /* SIGTERM comes when the run did not heed the frame that cancels it: it is too busy. */
@@ -105,7 +107,7 @@ open_libs(lua_State *L)
     host_open_child_search(L);
     effect_open(L);
     host_open_moontap(L);
-    channel_open(L, given->frame_max, given->send_max);
+    channel_open(L);
 }
 
 /* Runs ------------------------------------------------------------------------------ */
@@ -120,16 +122,75 @@ prepare(lua_State *L)
     return 1;
 }
 
-/* One state from its opening to its end. Returns the status it left. */
-static int
-run_once(struct host *host)
+/* A state with that function on its stack, and a loop that is cold. */
+static enum fault_code
+open_state(struct host *host, struct fault *fault)
 {
+    enum fault_code code = host_open_cold(host, open_libs, fault);
+
+    if (code == FAULT_OK) {
+        lua_pushcfunction(host->L, prepare);
+        if (lua_pcall(host->L, 0, 1, 0) != LUA_OK) {
+            code = fault_set(fault, FAULT_IO, "%s", lua_tostring(host->L, -1));
+            host_close(host);
+        }
+    }
+    return code;
+}
+
+/* (orders) */
+static int
+connect_channel(lua_State *L)
+{
+    const struct stem_orders *orders = lua_touserdata(L, 1);
+
+    channel_connect(L, orders->frame_max, orders->send_max);
+    return 0;
+}
+
+/* What most runs load. Guarded: a run that needs it finds out itself why it is not there. */
+static int
+load_more(lua_State *L)
+{
+    (void)lua_getglobal(L, "require");
+    lua_pushliteral(L, "moontap.child.pcaps");
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+/* So that the collector has nothing to do, and touches nothing, in a short run. */
+static void
+settle_state(struct host *host)
+{
+    lua_pushcfunction(host->L, load_more);
+    if (lua_pcall(host->L, 0, 0, 0) != LUA_OK) {
+        lua_pop(host->L, 1);
+    }
+    (void)lua_gc(host->L, LUA_GCCOLLECT);
+}
+
+static int
+say_fault(const struct fault *fault, int status)
+{
+    (void)fprintf(stderr, "moontap: %s\n", fault->msg);
+    return fault->code == FAULT_NOMEM ? CHILD_STATUS_MEMORY : status;
+}
+
+/* One state from its first call to its end. Returns the status it left. */
+static int
+run_once(struct host *host, struct stem_orders *orders)
+{
+    struct fault fault;
     int status = HOST_EXIT_FAILED;
 
+    if (loop_warm(host->loop, &fault) != FAULT_OK) {
+        return say_fault(&fault, HOST_EXIT_FAILED);
+    }
     signalled = host->tasks;
-    host->memory_max = given->memory_max;
-    lua_pushcfunction(host->L, prepare);
-    if (lua_pcall(host->L, 0, 1, 0) == LUA_OK) {
+    host->memory_max = orders->memory_max;
+    lua_pushcfunction(host->L, connect_channel);
+    lua_pushlightuserdata(host->L, orders);
+    if (lua_pcall(host->L, 1, 0, 0) == LUA_OK) {
         status = host_run(host, 0);
     } else {
         (void)fprintf(stderr, "moontap: %s\n", lua_tostring(host->L, -1));
@@ -141,29 +202,45 @@ run_once(struct host *host)
     return status;
 }
 
-int
-host_child_main(const struct child_orders *orders)
+/* A branch: run after run, each in a state of its own, as long as it is told. */
+static int
+live(struct host *host, struct stem_orders *orders)
 {
-    struct host host;
     struct sandbox sandbox;
     struct fault fault;
     int status;
 
-    child_settle(orders);
     catch_terminate();
-    given = orders;
     tzset(); /* the zone's file cannot be read later */
     if (sandbox_enter(&sandbox, &fault) != FAULT_OK) {
-        (void)fprintf(stderr, "moontap: %s\n", fault.msg);
-        return CHILD_STATUS_NO_SANDBOX;
+        return say_fault(&fault, CHILD_STATUS_NO_SANDBOX);
     }
-    do {
-        if (host_open_with(&host, open_libs, &fault) != FAULT_OK) {
-            (void)fprintf(stderr, "moontap: %s\n", fault.msg);
-            return fault.code == FAULT_NOMEM ? CHILD_STATUS_MEMORY : HOST_EXIT_FAILED;
+    for (;;) {
+        status = run_once(host, orders);
+        host_close(host);
+        if (status != STATUS_AGAIN) {
+            return status;
         }
-        status = run_once(&host);
-        host_close(&host);
-    } while (status == STATUS_AGAIN);
-    return status;
+        if (open_state(host, &fault) != FAULT_OK) {
+            return say_fault(&fault, HOST_EXIT_FAILED);
+        }
+    }
+}
+
+int
+host_child_main(void)
+{
+    struct host host;
+    struct stem_orders orders;
+    struct fault fault;
+
+    if (open_state(&host, &fault) != FAULT_OK) {
+        return HOST_EXIT_FAILED; /* the host sees it go */
+    }
+    settle_state(&host);
+    if (stem_serve(&orders)) {
+        return live(&host, &orders);
+    }
+    host_close(&host);
+    return HOST_EXIT_OK;
 }

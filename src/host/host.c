@@ -72,16 +72,10 @@ open_state(lua_State *L)
     return 0;
 }
 
-enum fault_code
-host_open_with(struct host *host, void (*open_libs)(lua_State *L), struct fault *fault)
+/* Opens the state on the loop that is there. */
+static enum fault_code
+open_on_loop(struct host *host, struct fault *fault)
 {
-    enum fault_code code;
-
-    *host = (struct host){.open_libs = open_libs};
-    code = loop_new(&host->loop, fault);
-    if (code != FAULT_OK) {
-        return code;
-    }
     host->L = lua_newstate(allocate, host);
     if (host->L == NULL) {
         host_close(host);
@@ -104,9 +98,23 @@ host_open_with(struct host *host, void (*open_libs)(lua_State *L), struct fault 
 }
 
 enum fault_code
+host_open_cold(struct host *host, void (*open_libs)(lua_State *L), struct fault *fault)
+{
+    enum fault_code code;
+
+    *host = (struct host){.open_libs = open_libs};
+    code = loop_new_cold(&host->loop, fault);
+    return code == FAULT_OK ? open_on_loop(host, fault) : code;
+}
+
+enum fault_code
 host_open(struct host *host, struct fault *fault)
 {
-    return host_open_with(host, host_open_libs, fault);
+    enum fault_code code;
+
+    *host = (struct host){.open_libs = host_open_libs};
+    code = loop_new(&host->loop, fault);
+    return code == FAULT_OK ? open_on_loop(host, fault) : code;
 }
 
 void

@@ -63,12 +63,10 @@ enum fault_code host_open(struct host *host, struct fault *fault);
 void host_close(struct host *host);
 
 /*
- * Child mode (child_mode.c): is this the command line of a process that is to
- * hold a playbook run? Then host_child_main shuts itself in, runs what comes over
- * the link, and returns the exit status.
+ * Child mode (child_mode.c): the stem, when stem_is_meant says so. Each branch shuts
+ * itself in and runs what comes over its link. Returns the exit status.
  */
-struct child_orders;
-int host_child_main(const struct child_orders *orders);
+int host_child_main(void);
 
 /* The host of L. [-0, +0, -] */
 struct host *host_of(lua_State *L);
@@ -127,9 +125,9 @@ uint64_t host_alarm_left(void);
 
 /* Shared by the files of this room ------------------------------------------- */
 
-/* As host_open, with other libraries. */
+/* As host_open, with other libraries, and with a loop that is still cold. */
 enum fault_code
-host_open_with(struct host *host, void (*open_libs)(lua_State *L), struct fault *fault);
+host_open_cold(struct host *host, void (*open_libs)(lua_State *L), struct fault *fault);
 /* [-0, +1, m] */
 int luaopen_host(lua_State *L);
 /* [-0, +0, v] Makes the global `moontap`. */

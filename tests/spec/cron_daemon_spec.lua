@@ -355,12 +355,14 @@ describe("a daemon that is killed", function()
     await_open_run()
     local children = command.poll(function()
       local text = command.read_file(("/proc/%d/task/%d/children"):format(process.pid, process.pid))
-      return text and text:match "%d+"
+      return text and text:find "%d+ %d+" and text -- what runs branch off, and the run
     end, 20, "a child")
     process.signal "KILL"
     process.wait()
     daemon = nil
-    command.poll(function() return not lfs.attributes("/proc/" .. children) end, 20, "its end")
+    for child in children:gmatch "%d+" do
+      command.poll(function() return not lfs.attributes("/proc/" .. child) end, 20, "its end")
+    end
     daemon = await_start(start())
     assert.equal("lost", list("runs", "--json")[1].state)
     assert.equal("lost", list("history", "--json")[1].verdict)

@@ -118,6 +118,22 @@ describe("the process of a playbook", function()
     child:close()
   end)
 
+  it("finds nothing that another run has left or drawn", function()
+    local code = [[
+      local places = { _G, string, math, moontap, pcaps, getmetatable(""),
+        require "moontap.errors", require "moontap.json" }
+      local seen = {}
+      for i, place in ipairs(places) do
+        seen[i] = tostring(rawget(place, "mark"))
+        rawset(place, "mark", true)
+      end
+      return { seen = table.concat(seen, " "), drawn = math.random(0) } ]]
+    local first, second = assert(run(code)), assert(run(code))
+    assert.equals("nil" .. (" nil"):rep(7), first.seen)
+    assert.equals(first.seen, second.seen)
+    assert.not_equals(first.drawn, second.drawn)
+  end)
+
   it("stays within its memory", function()
     local result, err, info = beside(function()
       return run [[local t = {} for i = 1, math.huge do t[i] = ("x"):rep(1000) .. i end]]

@@ -1,6 +1,6 @@
 /*
- * child: this very program, started again, plays the process that misbehaves. What
- * it is to do is the first frame it gets.
+ * child, stem: this very program, started again, is the stem, whose branches play the
+ * process that misbehaves. What it is to do is the first frame it gets.
  */
 #include "buf.h"
 #include "child.h"
@@ -128,12 +128,15 @@ obey(const char *what)
 }
 
 static int
-play_child(const struct child_orders *orders)
+play_stem(void)
 {
+    struct stem_orders orders;
     char frame[64] = "";
     ssize_t n;
 
-    child_settle(orders);
+    if (!stem_serve(&orders)) {
+        return 0;
+    }
     n = read(CHILD_LINK_FD, frame, sizeof frame - 1);
     if (n <= (ssize_t)FRAME_HEAD) {
         return 8;
@@ -145,6 +148,7 @@ play_child(const struct child_orders *orders)
 
 struct rig {
     struct loop *loop;
+    struct stem *stem;
     struct child *child;
     struct loop_timer patience;
     char text[500]; /* the frames that came, each behind a space */
@@ -193,7 +197,20 @@ ignore(void *arg)
 }
 
 static void
-begin(struct rig *rig, const char *what)
+open_rig(struct rig *rig)
+{
+    struct fault fault;
+
+    memset(rig, 0, sizeof *rig);
+    assert_int_equal(loop_new(&rig->loop, &fault), FAULT_OK);
+    assert_int_equal(stem_new(rig->loop, &rig->stem, &fault), FAULT_OK);
+    assert_int_equal(loop_timer_start(rig->loop, &rig->patience, PATIENCE_MS, on_late, rig),
+                     FAULT_OK);
+}
+
+/* One more child; WHAT is what it is to do. */
+static void
+add_child(struct rig *rig, const char *what)
 {
     struct child_options options = {.memory_max = 1u << 20,
                                     .cpu_seconds = 1,
@@ -205,14 +222,17 @@ begin(struct rig *rig, const char *what)
     struct child_calls calls = {on_received, ignore, on_output, ignore, rig};
     struct fault fault;
 
-    memset(rig, 0, sizeof *rig);
-    assert_int_equal(loop_new(&rig->loop, &fault), FAULT_OK);
-    assert_int_equal(loop_timer_start(rig->loop, &rig->patience, PATIENCE_MS, on_late, rig),
-                     FAULT_OK);
-    if (child_spawn(rig->loop, &options, &calls, &rig->child, &fault) != FAULT_OK) {
+    if (child_spawn(rig->loop, rig->stem, &options, &calls, &rig->child, &fault) != FAULT_OK) {
         fail_msg("%s", fault.msg);
     }
     assert_int_equal(link_send(child_link(rig->child), what, strlen(what), -1, &fault), FAULT_OK);
+}
+
+static void
+begin(struct rig *rig, const char *what)
+{
+    open_rig(rig);
+    add_child(rig, what);
 }
 
 static int
@@ -236,6 +256,7 @@ static void
 finish(struct rig *rig)
 {
     child_free(rig->child);
+    stem_free(rig->stem);
     loop_timer_stop(rig->loop, &rig->patience);
     loop_free(rig->loop);
 }
@@ -425,6 +446,7 @@ test_child_start_survives_lack_of_memory(void **state)
                                     .output_max = OUTPUT_MAX};
     struct child_calls calls = {ignore, ignore, ignore, ignore, NULL};
     struct child *child;
+    struct stem *stem;
     struct loop *loop;
     struct fault fault;
     size_t fds;
@@ -437,15 +459,138 @@ test_child_start_survives_lack_of_memory(void **state)
     for (long n = 1; hit; n++) {
         enum fault_code code;
 
+        assert_int_equal(stem_new(loop, &stem, &fault), FAULT_OK);
         mem_fail_at(n);
-        code = child_spawn(loop, &options, &calls, &child, &fault);
+        code = child_spawn(loop, stem, &options, &calls, &child, &fault);
         hit = mem_fail_hit();
         mem_fail_at(0);
         assert_int_equal(code, hit ? FAULT_NOMEM : FAULT_OK);
         child_free(child);
+        stem_free(stem);
     }
     assert_int_equal(count_fds(), fds);
     loop_free(loop);
+}
+
+/* Stem ------------------------------------------------------------------------------- */
+
+/* The children of this process, except ONE; how many there are is returned. */
+static size_t
+list_children(pid_t *list, size_t most, pid_t one)
+{
+    char path[64];
+    size_t n = 0;
+    long pid;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    f = fopen(path, "r");
+    assert_non_null(f);
+    while (n < most && fscanf(f, "%ld", &pid) == 1) {
+        if ((pid_t)pid != one) {
+            list[n++] = (pid_t)pid;
+        }
+    }
+    (void)fclose(f);
+    return n;
+}
+
+static void
+test_stem_that_is_killed_takes_no_branch_along_and_comes_again(void **state)
+{
+    struct rig rig;
+    struct child *first;
+    pid_t stem[4];
+    siginfo_t info;
+
+    (void)state;
+    begin(&rig, "wait");
+    first = rig.child;
+    assert_int_equal(list_children(stem, 4, child_pid(first)), 1);
+    assert_int_equal(kill(stem[0], SIGKILL), 0);
+    assert_int_equal(waitid(P_PID, (id_t)stem[0], &info, WEXITED | WNOWAIT), 0);
+    add_child(&rig, "report");
+    rig.wants_frame = 1;
+    (void)run(&rig);
+    assert_non_null(strstr(rig.text, "fds=4 group=1"));
+    assert_null(child_result(first));
+    assert_int_equal(kill(child_pid(first), 0), 0);
+    child_free(first);
+    finish(&rig);
+}
+
+/* Those that are on their way when it dies are told an end, and are never started. */
+static void
+test_stem_that_dies_ends_those_that_wait_for_it(void **state)
+{
+    const struct child_end *end;
+    struct rig rig;
+    struct child *first;
+    pid_t stem[4];
+    int status;
+
+    (void)state;
+    begin(&rig, "wait");
+    first = rig.child;
+    assert_int_equal(list_children(stem, 4, child_pid(first)), 1);
+    assert_int_equal(kill(stem[0], SIGSTOP), 0);
+    assert_int_equal(waitpid(stem[0], &status, WUNTRACED), stem[0]);
+    add_child(&rig, "exit");
+    assert_int_equal(kill(stem[0], SIGKILL), 0);
+    end = run(&rig);
+    assert_int_equal(end->reason, CHILD_NO_SANDBOX);
+    assert_non_null(strstr(end->detail, "start a process: "));
+    assert_int_equal(child_pid(rig.child), 0);
+    child_free(first);
+    finish(&rig);
+}
+
+struct told {
+    struct stem_wait wait;
+    pid_t pid;
+};
+
+static void
+on_told(void *arg, pid_t pid, int why)
+{
+    struct told *told = arg;
+
+    assert_int_equal(why, 0);
+    told->pid = pid;
+}
+
+/* More than both sockets hold, while nobody looks at the answers: no one waits for ever.
+ * Each is a child of this process, and no other's. */
+static void
+test_stem_branches_for_many_at_once(void **state)
+{
+    static struct told told[1500];
+    const size_t n = sizeof told / sizeof *told;
+    struct stem_orders orders = {.parent = getpid(), .cpu_seconds = 1};
+    struct rig rig;
+    struct fault fault;
+    int ends[2];
+
+    (void)state;
+    open_rig(&rig);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(shutdown(ends[0], SHUT_RDWR), 0);
+    for (size_t i = 0; i < n; i++) {
+        told[i] = (struct told){.wait = {.fn = on_told, .arg = &told[i]}};
+        assert_int_equal(stem_branch(rig.stem, &orders, ends[1], ends[1], &told[i].wait, &fault),
+                         FAULT_OK);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int status = 0;
+
+        stem_await(rig.stem, &told[i].wait);
+        assert_true(told[i].pid > 0);
+        assert_int_equal(waitpid(told[i].pid, &status, 0), told[i].pid);
+        assert_int_equal(WEXITSTATUS(status), 8); /* it was told nothing */
+    }
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    finish(&rig);
 }
 
 int
@@ -461,11 +606,13 @@ main(int argc, char **argv)
         cmocka_unit_test(test_child_that_does_not_read_makes_its_sender_wait),
         cmocka_unit_test(test_child_dies_with_its_parent),
         cmocka_unit_test(test_child_start_survives_lack_of_memory),
+        cmocka_unit_test(test_stem_that_is_killed_takes_no_branch_along_and_comes_again),
+        cmocka_unit_test(test_stem_that_dies_ends_those_that_wait_for_it),
+        cmocka_unit_test(test_stem_branches_for_many_at_once),
     };
-    struct child_orders orders;
 
-    if (child_read_orders(argc, argv, &orders)) {
-        return play_child(&orders);
+    if (stem_is_meant(argc, argv)) {
+        return play_stem();
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -248,6 +248,41 @@ test_loop_virtual_time_follows_another_clock(void **state)
     loop_release(log->loop);
 }
 
+static void
+count_up(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static int
+is_one(void *arg)
+{
+    return *(int *)arg == 1;
+}
+
+/* Cold, it holds no descriptor, keeps timers, and may be freed. */
+static void
+test_loop_is_cold_until_it_is_warmed(void **state)
+{
+    struct loop *loop, *other;
+    struct loop_timer timer = {0};
+    struct fault fault;
+    int lowest = dup(0), fired = 0, fd;
+
+    (void)state;
+    (void)close(lowest);
+    assert_int_equal(loop_new_cold(&other, &fault), FAULT_OK);
+    assert_int_equal(loop_new_cold(&loop, &fault), FAULT_OK);
+    assert_int_equal(loop_timer_start(loop, &timer, 1, count_up, &fired), FAULT_OK);
+    fd = dup(0);
+    assert_int_equal(fd, lowest);
+    (void)close(fd);
+    loop_free(other);
+    assert_int_equal(loop_warm(loop, &fault), FAULT_OK);
+    assert_int_equal(loop_run(loop, is_one, &fired), 1);
+    loop_free(loop);
+}
+
 int
 main(void)
 {
@@ -266,6 +301,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_loop_real_timers_never_fire_early, setup, teardown),
         cmocka_unit_test_setup_teardown(test_loop_a_timer_that_cannot_be_kept_is_refused, setup,
                                         teardown),
+        cmocka_unit_test(test_loop_is_cold_until_it_is_warmed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,527 @@
+/*
+ * stem: a process that branches into those of runs; see stem.h.
+ *
+ * It is made by vfork: the new process borrows the host's memory until it is the
+ * program again, so become_stem touches nothing but its plan. All signals stay
+ * blocked in the stem; a branch lets them through.
+ */
+#include "stem.h"
+
+#include "buf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WORD "playbook-stem:" MOONTAP_BUILD_ID
+#define DESCRIPTORS_MAX 40u
+#define STACK_MAX ((size_t)1 << 20)
+#define FIRST_FREE_FD 10 /* above what become_stem puts in place */
+#define FDS_OF_BRANCH 2  /* its link, its output */
+
+#ifndef __NR_close_range
+#define __NR_close_range 436
+#endif
+#define CLOSE_LATER 4u /* CLOSE_RANGE_CLOEXEC */
+
+/* The stem's answer to a request: they come in the order of those. */
+struct answer {
+    pid_t pid; /* -1: WHY says */
+    int why;
+};
+
+struct stem {
+    struct loop *loop;
+    struct loop_watch *watch;
+    int fd; /* -1: no process */
+    pid_t pid;
+    struct stem_wait *first, **end;
+};
+
+/* Start: the new process ---------------------------------------------------------- */
+
+struct plan {
+    pid_t parent;
+    int exe_fd, null_fd, link_fd; /* all FIRST_FREE_FD or above */
+    char **argv, **envp;
+    volatile int error; /* errno of what failed */
+};
+
+/* Runs in the borrowed memory. What is left open is closed by the program's start,
+ * and by close_above where the kernel does not know how. */
+static _Noreturn void
+become_stem(struct plan *plan)
+{
+    if (setsid() >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == plan->parent
+        && dup2(plan->null_fd, STDIN_FILENO) >= 0 && dup2(plan->null_fd, STDOUT_FILENO) >= 0
+        && dup2(plan->null_fd, STDERR_FILENO) >= 0 && dup2(plan->link_fd, STEM_LINK_FD) >= 0) {
+        (void)syscall(__NR_close_range, STEM_LINK_FD + 1u, ~0u, CLOSE_LATER);
+        (void)syscall(__NR_execveat, plan->exe_fd, "", plan->argv, plan->envp, AT_EMPTY_PATH);
+    }
+    plan->error = errno;
+    _exit(127);
+}
+
+/* Starts PLAN. Returns the process id, or -1 with errno set. */
+static pid_t
+start(struct plan *plan)
+{
+    sigset_t all, before;
+    pid_t pid;
+    int why;
+
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before);
+    plan->error = 0;
+    pid = vfork();
+    if (pid == 0) {
+        become_stem(plan); /* NOLINT: what must not be done there, it does not do */
+    }
+    why = pid < 0 ? errno : plan->error;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    if (pid > 0 && why != 0) {
+        (void)waitpid(pid, NULL, 0);
+        pid = -1;
+    }
+    errno = why;
+    return pid;
+}
+
+/* Start: this process --------------------------------------------------------------- */
+
+/* The program as it runs, also when its file was replaced since. Stays open. */
+static int
+own_program(void)
+{
+    static int fd = -1;
+
+    if (fd < 0) {
+        int low = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+
+        fd = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+        if (low >= 0) {
+            (void)close(low);
+        }
+    }
+    return fd;
+}
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        (void)close(*fd);
+        *fd = -1;
+    }
+}
+
+/* Moves *FD above what become_stem puts in place. */
+static int
+move_up(int *fd)
+{
+    int high = *fd < 0 ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+
+    close_fd(fd);
+    *fd = high;
+    return high < 0 ? -1 : 0;
+}
+
+/* The command line and the environment. */
+struct words {
+    char parent[24];
+    char *argv[4];
+    char *envp[6];
+};
+
+static void
+write_words(struct words *w)
+{
+    static char name[] = "moontap", word[] = WORD, language[] = "LC_ALL=C.UTF-8",
+                no_ring[] = "UV_USE_IO_URING=0";
+    int n = 0;
+
+    (void)snprintf(w->parent, sizeof w->parent, "%ld", (long)getpid());
+    w->argv[0] = name;
+    w->argv[1] = word;
+    w->argv[2] = w->parent;
+    w->argv[3] = NULL;
+    w->envp[n++] = language;
+    w->envp[n++] = no_ring; /* a ring is a way around a list of system calls */
+#ifdef MOONTAP_SANITIZED
+    static const char *const theirs[] = {"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS"};
+    for (size_t i = 0; i < 3; i++) {
+        char *value = getenv(theirs[i]);
+
+        if (value != NULL) {
+            w->envp[n++] = value - strlen(theirs[i]) - 1; /* NAME=value */
+        }
+    }
+#endif
+    w->envp[n] = NULL;
+}
+
+/* Starts the stem's process with FDS[1] as its socket. Returns -1 with errno set. */
+static pid_t
+start_process(int fds[2])
+{
+    struct words words;
+    struct plan plan = {.parent = getpid(), .exe_fd = own_program()};
+    pid_t pid = -1;
+
+    write_words(&words);
+    plan.argv = words.argv;
+    plan.envp = words.envp;
+    plan.null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (plan.exe_fd >= 0 && move_up(&plan.null_fd) == 0 && move_up(&fds[1]) == 0) {
+        plan.link_fd = fds[1];
+        pid = start(&plan);
+    }
+    close_fd(&plan.null_fd);
+    return pid;
+}
+
+/* The host's side --------------------------------------------------------------------- */
+
+static void
+tell_first(struct stem *stem, pid_t pid, int why)
+{
+    struct stem_wait *wait = stem->first;
+
+    stem->first = wait->next;
+    if (stem->first == NULL) {
+        stem->end = &stem->first;
+    }
+    wait->is_waiting = 0;
+    wait->fn(wait->arg, pid, why);
+}
+
+/* The process goes, if it has not gone by itself; WHY tells those who wait. */
+static void
+let_go(struct stem *stem, int why)
+{
+    if (stem->fd < 0) {
+        return;
+    }
+    loop_watch_free(stem->watch);
+    stem->watch = NULL;
+    close_fd(&stem->fd);
+    (void)kill(stem->pid, SIGKILL);
+    while (waitpid(stem->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    while (stem->first != NULL) {
+        tell_first(stem, -1, why);
+    }
+}
+
+/* Takes one answer. Returns 0 when there is none now. */
+static int
+take_answer(struct stem *stem, int flags)
+{
+    struct answer answer;
+    ssize_t got;
+
+    do {
+        got = recv(stem->fd, &answer, sizeof answer, flags);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0 && errno == EAGAIN) {
+        return 0;
+    }
+    if (got != (ssize_t)sizeof answer || stem->first == NULL) {
+        let_go(stem, ECHILD);
+        return 0;
+    }
+    tell_first(stem, answer.pid, answer.why);
+    return stem->fd >= 0;
+}
+
+static void
+on_answers(void *arg, unsigned events)
+{
+    (void)events;
+    while (take_answer(arg, MSG_DONTWAIT)) {
+    }
+}
+
+static enum fault_code
+ensure_process(struct stem *stem, struct fault *fault)
+{
+    int fds[2];
+    enum fault_code code;
+
+    if (stem->fd >= 0) {
+        return FAULT_OK;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
+        return fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
+    }
+    stem->pid = start_process(fds);
+    if (stem->pid < 0) {
+        code = fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
+        close_fd(&fds[0]);
+        close_fd(&fds[1]);
+        return code;
+    }
+    close_fd(&fds[1]);
+    stem->fd = fds[0];
+    code = loop_watch_new(stem->loop, stem->fd, LOOP_READ, on_answers, stem, &stem->watch, fault);
+    if (code != FAULT_OK) {
+        let_go(stem, ECHILD);
+        return code;
+    }
+    loop_watch_unref(stem->watch); /* who waits for a branch waits for its link too */
+    return FAULT_OK;
+}
+
+enum fault_code
+stem_new(struct loop *loop, struct stem **out, struct fault *fault)
+{
+    struct stem *stem = mem_zalloc(sizeof *stem);
+
+    *out = stem;
+    if (stem == NULL) {
+        return fault_set(fault, FAULT_NOMEM, "not enough memory");
+    }
+    stem->loop = loop;
+    stem->fd = -1;
+    stem->end = &stem->first;
+    return FAULT_OK;
+}
+
+void
+stem_free(struct stem *stem)
+{
+    if (stem != NULL) {
+        let_go(stem, ECANCELED);
+        mem_free(stem);
+    }
+}
+
+/* Sends ORDERS, or fails with errno: EAGAIN, ETOOMANYREFS when too much waits. */
+static int
+send_orders(int to, const struct stem_orders *orders, int link_fd, int output_fd)
+{
+    union {
+        char bytes[CMSG_SPACE(FDS_OF_BRANCH * sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct stem_orders copy = *orders;
+    struct iovec part = {&copy, sizeof copy};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    int fds[FDS_OF_BRANCH] = {link_fd, output_fd};
+    ssize_t sent;
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fds);
+    memcpy(CMSG_DATA(c), fds, sizeof fds);
+    do {
+        sent = sendmsg(to, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)sizeof copy ? 0 : -1;
+}
+
+/* Sends them when there is room: the process makes it as it answers, and may itself
+ * wait for its answers to be taken. Returns -1 with errno set. */
+static int
+send_in_turn(struct stem *stem, const struct stem_orders *orders, int link_fd, int output_fd)
+{
+    while (send_orders(stem->fd, orders, link_fd, output_fd) != 0) {
+        if ((errno != EAGAIN && errno != ETOOMANYREFS) || stem->first == NULL) {
+            return -1;
+        }
+        (void)take_answer(stem, 0);
+        if (stem->fd < 0) {
+            errno = EPIPE;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+enum fault_code
+stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, int output_fd,
+            struct stem_wait *wait, struct fault *fault)
+{
+    enum fault_code code;
+
+    for (int is_second = 0;; is_second++) {
+        code = ensure_process(stem, fault);
+        if (code != FAULT_OK) {
+            return code;
+        }
+        if (send_in_turn(stem, orders, link_fd, output_fd) == 0) {
+            break;
+        }
+        code = fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
+        let_go(stem, ECHILD); /* it has died: one more is tried */
+        if (is_second) {
+            return code;
+        }
+    }
+    wait->next = NULL;
+    wait->is_waiting = 1;
+    *stem->end = wait;
+    stem->end = &wait->next;
+    return FAULT_OK;
+}
+
+void
+stem_await(struct stem *stem, struct stem_wait *wait)
+{
+    while (wait->is_waiting) {
+        (void)take_answer(stem, 0);
+    }
+}
+
+/* The process's side ---------------------------------------------------------------- */
+
+int
+stem_is_meant(int argc, char **argv)
+{
+    struct stat st;
+
+    return argc == 3 && strcmp(argv[1], WORD) == 0 && fstat(STEM_LINK_FD, &st) == 0
+           && S_ISSOCK(st.st_mode);
+}
+
+/* For kernels that know no close_range: one by one. */
+static void
+close_above(int fd)
+{
+    if (syscall(__NR_close_range, (unsigned)fd + 1u, ~0u, 0u) != 0) {
+        while (++fd < (int)DESCRIPTORS_MAX) {
+            (void)close(fd);
+        }
+    }
+}
+
+static int
+set_limit(int resource, rlim_t most)
+{
+    struct rlimit limit = {most, most}, now;
+
+    if (getrlimit((__rlimit_resource_t)resource, &now) == 0 && now.rlim_max < most) {
+        limit.rlim_cur = limit.rlim_max = now.rlim_max; /* less than wanted is fine */
+    }
+    return setrlimit((__rlimit_resource_t)resource, &limit);
+}
+
+/* The signal at the first second, the end at the next. */
+static int
+limit_cpu(rlim_t seconds)
+{
+    struct rlimit limit = {seconds, seconds + 1}, now;
+
+    if (getrlimit(RLIMIT_CPU, &now) == 0 && now.rlim_max < limit.rlim_max) {
+        limit.rlim_max = now.rlim_max;
+        limit.rlim_cur = seconds < now.rlim_max ? seconds : now.rlim_max;
+    }
+    return setrlimit(RLIMIT_CPU, &limit);
+}
+
+static int
+set_limits(const struct stem_orders *orders)
+{
+    if (orders->address_max != 0
+        && (set_limit(RLIMIT_AS, orders->address_max) != 0
+            || set_limit(RLIMIT_STACK, STACK_MAX) != 0)) {
+        return -1;
+    }
+    return limit_cpu(orders->cpu_seconds) != 0 || set_limit(RLIMIT_CORE, 0) != 0
+                   || set_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX) != 0
+                   || set_limit(RLIMIT_NPROC, 0) != 0 || set_limit(RLIMIT_FSIZE, 0) != 0
+                   || set_limit(RLIMIT_MEMLOCK, 0) != 0 || set_limit(RLIMIT_MSGQUEUE, 0) != 0
+               ? -1
+               : 0;
+}
+
+/* Takes orders and the descriptors that came with them. Returns 0 when the host is gone. */
+static int
+take_orders(struct stem_orders *orders, int fds[FDS_OF_BRANCH])
+{
+    union {
+        char bytes[CMSG_SPACE(FDS_OF_BRANCH * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = {orders, sizeof *orders};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c;
+    ssize_t got;
+
+    do {
+        got = recvmsg(STEM_LINK_FD, &msg, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    c = CMSG_FIRSTHDR(&msg);
+    if (got != (ssize_t)sizeof *orders || c == NULL
+        || c->cmsg_len != CMSG_LEN(FDS_OF_BRANCH * sizeof(int))) {
+        return 0;
+    }
+    memcpy(fds, CMSG_DATA(c), FDS_OF_BRANCH * sizeof(int));
+    return 1;
+}
+
+/* Makes this process one for a run: its own session, descriptors and limits. Ends it
+ * when that cannot be done: no run without them. */
+static void
+become_branch(const struct stem_orders *orders, const int fds[FDS_OF_BRANCH])
+{
+    sigset_t none;
+
+    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0
+        || getppid() != orders->parent || dup2(fds[1], STDOUT_FILENO) < 0
+        || dup2(fds[1], STDERR_FILENO) < 0 || dup2(fds[0], STEM_LINK_FD) < 0) {
+        _exit(STEM_STATUS_REFUSED);
+    }
+    close_above(STEM_LINK_FD);
+    if (set_limits(orders) != 0
+        || (orders->zone[0] != '\0' && setenv("TZ", orders->zone, 1) != 0)) {
+        _exit(STEM_STATUS_REFUSED);
+    }
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int
+stem_serve(struct stem_orders *out)
+{
+    int fds[FDS_OF_BRANCH];
+
+    close_above(STEM_LINK_FD);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* nobody of the same user looks in */
+    while (take_orders(out, fds)) {
+        /* a child of the host, as the stem is; the call itself, because the library has
+         * none that gives away its child */
+        struct answer answer = {(pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0), 0};
+
+        if (answer.pid == 0) {
+            become_branch(out, fds);
+            return 1;
+        }
+        answer.why = answer.pid < 0 ? errno : 0;
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+        if (send(STEM_LINK_FD, &answer, sizeof answer, MSG_NOSIGNAL) < 0) {
+            break;
+        }
+    }
+    return 0;
+}
