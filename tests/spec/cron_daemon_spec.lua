@@ -119,6 +119,7 @@ describe("the daemon", function()
   it("fires by the clock, logs, and ends in order", function()
     playbook("tick", 'print("hello", ctx.run_id, "Authorization: Bearer abcdef")', nil,
       "* * * * * *")
+    playbook("quiet", "")
     local process = await_start(start())
     local runs = await_runs(2, "ok")
     for _, one in ipairs(runs) do
@@ -132,6 +133,15 @@ describe("the daemon", function()
     assert.equal(text, command.read_file(runs[#runs].log))
     assert.matches("^ok\n", get "/healthz")
     assert.matches('moontap_playbook_runs_total{playbook="tick",result="ok"} [2-9]', get "/metrics")
+    succeeds("trigger", "quiet")
+    local quiet = command.poll(function()
+      local one = list("runs", "--json", "quiet")[1]
+      return one and one.state == "ok" and one
+    end, 20, "a run that prints nothing")
+    assert.is_nil(quiet.log)
+    assert.is_nil(lfs.attributes(("%s/state/moontap/logs/%d.log"):format(dir, quiet.id)))
+    assert.matches("^%S+Z moontap: run %d+ of quiet, due %S+, attempt 1\n"
+      .. "%S+Z moontap: done; it printed nothing\n$", succeeds("log", tostring(quiet.id)))
     assert.equal(0, (process.stop()))
     daemon = nil
     for _, due in ipairs(list("history", "--json")) do

@@ -4,11 +4,8 @@ local config = require "moontap.config"
 local dues = require "moontap.state.dues"
 local errors = require "moontap.errors"
 local json = require "moontap.json"
-local runner = require "moontap.cron.runner"
+local runlog = require "moontap.cron.runlog"
 local show = require "moontap.cmd.showcron"
-local sys = require "moontap.native.sys"
-
-local LOG_MAX <const> = 16 << 20
 
 ---@type moontap.cmd.Command
 local M = {
@@ -31,7 +28,7 @@ function M.run(args)
     if not rows then return nil, err end
     if not rows[1] then return nil, errors.new("io", ("there is no run %d"):format(id)) end
     local text
-    text, err = sys.read_file(runner.log_path(store.dir, id), LOG_MAX)
+    text, err = runlog.read(store.dir, rows[1])
     if not text then return nil, err end
     if config.json then
       rows[1].log = text

@@ -13,6 +13,7 @@ local lock = require "moontap.lock"
 local log = require "moontap.log"
 local metrics = require "moontap.cron.metrics"
 local policies = require "moontap.gate.policy"
+local runlog = require "moontap.cron.runlog"
 local runner = require "moontap.cron.runner"
 local states = require "moontap.state"
 local sys = require "moontap.native.sys"
@@ -251,7 +252,7 @@ function M.run(args)
   local self = setmetatable({ args = args, state = state, broken = {}, by_file = {} }, Daemon)
   self.engine = engine.new {
     state = state, runs_max = args.max_runs, on_tick = make_heartbeat(),
-    log_of = function(run) return runner.log_path(state.dir, run) end,
+    log_of = function(run) return runlog.path(state.dir, run) end,
     run = runner.new { dir = state.dir, policy = function() return self.policy end },
   }
   local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over

@@ -44,7 +44,7 @@ local TOGETHER <const> = 0.005     -- … else after so many seconds, with other
 ---@field late_by number seconds
 ---@field playbook moontap.cron.Playbook
 ---@field cancel? fun(why: string) set by `run`; asks the run to end
----@field log? string
+---@field log? string its file; `run` sets it to nil when there is none
 ---@field forbidden? table the error of a 403
 ---@field cancelled? string why it was asked to end
 
@@ -210,7 +210,7 @@ end
 
 -- Returns when the end of the run is noted, by this task or by that of another run.
 local function end_run(self, job, outcome)
-  outcome.run = job.run
+  outcome.run, outcome.log = job.run, job.log
   self.ended[#self.ended + 1] = outcome
   pcall(sleep, self.count > FEW and TOGETHER or 0) -- cancelled: no time to wait for others
   note_ends(self)

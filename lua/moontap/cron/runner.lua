@@ -14,23 +14,14 @@ local log = require "moontap.log"
 local opened = require "pcaps.opened"
 local pcaps = require "pcaps"
 local rules = require "moontap.gate.rules"
-local sys = require "moontap.native.sys"
+local runlog = require "moontap.cron.runlog"
 local task = require "moontap.native.task"
 
 local M = {}
 
-local PRIVATE <const> = 448 -- 0700
 local PING_TIMEOUT <const> = 10
 local PING_TEXT_MAX <const> = 10000
 local STOP_TIMEOUT <const> = 10
-
----Where the log of a run is.
----@param dir string of the state
----@param run integer
----@return string
-function M.log_path(dir, run)
-  return ("%s/logs/%d.log"):format(dir, run)
-end
 
 local function client_of(job, policy)
   local options = {}
@@ -109,17 +100,6 @@ local function look_after(job, is_good)
   end
 end
 
-local function open_log(job, dir)
-  local folder = dir .. "/logs"
-  local ok, err = sys.mkdir_p(folder, PRIVATE)
-  if not ok then return nil, err end
-  local path = M.log_path(dir, job.run)
-  local file, why = io.open(path, "w")
-  if not file then return nil, errors.new("io", why) end
-  file:setvbuf "line"
-  return file, path
-end
-
 local function ping(playbook, run, what, text)
   if not playbook.ping then return end
   local url = playbook.ping:gsub("/+$", "") .. what .. "?rid="
@@ -140,12 +120,6 @@ local function context_of(job)
            event = { trigger = job.trigger, nominal = clock.format(job.nominal) } }
 end
 
-local function write_head(write, job)
-  write(("run %d of %s, due %s, attempt %d%s"):format(job.run, job.playbook.name,
-    clock.format(job.nominal), job.attempt, job.late_by >= 1
-    and (", %.0f s late"):format(job.late_by) or ""))
-end
-
 -- The file of the playbook as it was loaded, and those of its tree as they are now.
 local function tree_of(playbook)
   local find = files.source_of(playbook.root)
@@ -156,13 +130,13 @@ local function tree_of(playbook)
 end
 
 -- Runs the function in its process.
-local function perform(job, client, write)
+local function perform(job, client, lines)
   local playbook = job.playbook
   return child.run {
     files = tree_of(playbook), entry = playbook.file,
     fn = "run", ctx = context_of(job), effects = effects_of(job, client),
     limits = { timeout = playbook.timeout }, tz = playbook.tz or "UTC", speed = config.speed,
-    on_log = write, mask = log.redact,
+    on_log = function(line) lines:write(line) end, mask = log.redact,
     on_start = function(session)
       job.cancel = function() session:cancel() end
       if job.cancelled then session:cancel() end
@@ -175,33 +149,26 @@ end
 ---@return fun(job: moontap.cron.Job): any, table?
 function M.new(options)
   return function(job)
-    local file, path = open_log(job, options.dir)
-    if not file then return nil, path end
-    local _ <close> = file
-    local function write(line) file:write(line, "\n") end
-    local function say(text)
-      write(("%s moontap: %s"):format(clock.format(clock.now() * 1000 // 1 / 1000),
-        log.redact(text):gsub("\n", "\n  ")))
-    end
-    write_head(say, job)
+    local lines <close> = runlog.new(options.dir, job)
     job.captures = {}
     local client, err = client_of(job, options.policy and options.policy())
     if not client then
-      say("failed: " .. err.message)
+      lines:say("failed: " .. err.message)
       return nil, err
     end
     job.client = client
     ping(job.playbook, job.run, "/start")
     local result
-    local ok, why = pcall(function() result, err = perform(job, client, write) end)
+    local ok, why = pcall(function() result, err = perform(job, client, lines) end)
     if not ok then result, err = nil, why end
     local is_good = result ~= nil or err == nil
     host.point "run.performed"
     look_after(job, is_good)
     local text = is_good and "done" or ("failed: %s"):format(errors.is(err)
       and ("%s: %s"):format(err.kind, err.message) or tostring(err))
-    say(text)
-    if not is_good and errors.is(err) and err.traceback then say(err.traceback) end
+    lines:say(text, is_good)
+    if not is_good and errors.is(err) and err.traceback then lines:say(err.traceback) end
+    if not lines:close() then job.log = nil end
     ping(job.playbook, job.run, is_good and "" or "/fail", log.redact(text):sub(1, PING_TEXT_MAX))
     if result == nil and err == nil then return true end
     return result, err

@@ -291,8 +291,8 @@ function M.unclaim(state, run)
 end
 
 local function note_end(db, item)
-  must(db:run("UPDATE runs SET state = ?, ended = ?, error = ?, error_kind = ? WHERE id = ?",
-    item.state, clock.now(), item.error, item.kind, item.run))
+  must(db:run("UPDATE runs SET state = ?, ended = ?, error = ?, error_kind = ?, log = ? "
+    .. "WHERE id = ?", item.state, clock.now(), item.error, item.kind, item.log, item.run))
   must(db:run("DELETE FROM mutexes WHERE run = ?", item.run))
   if item.retry_at then
     add_attempt(db, must(db:row("SELECT due, playbook, attempt FROM runs WHERE id = ?", item.run)),
@@ -302,7 +302,8 @@ end
 
 ---Notes how runs have ended. Durable.
 ---@param state moontap.State
----@param list { run: integer, state: string, error?: string, kind?: string, retry_at?: number }[]
+---@param list { run: integer, state: string, error?: string, kind?: string, retry_at?: number,
+---  log?: string }[]
 ---@return any ok
 ---@return table|nil err
 function M.ended(state, list)
