@@ -121,5 +121,6 @@ return function()
     result = { raised = protocol.from_error(result) }
   end
   say(finish(result))
+  if start.mode == "run" then channel.leave() end -- nothing comes after it
   return AGAIN
 end
