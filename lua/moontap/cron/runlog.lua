@@ -38,7 +38,7 @@ end
 function M.new(dir, job)
   local head = head_of(job.run, job.playbook.name, job.nominal, job.attempt)
   if job.late_by >= 1 then head = head .. (", %.0f s late"):format(job.late_by) end
-  return setmetatable({ dir = dir, run = job.run, head = line_of(clock.now(), head) }, Log)
+  return setmetatable({ dir = dir, run = job.run, began = clock.now(), head = head }, Log)
 end
 
 local function make_file(self)
@@ -50,7 +50,7 @@ local function make_file(self)
     return
   end
   self.file:setvbuf "line"
-  self.file:write(self.head, "\n")
+  self.file:write(line_of(self.began, self.head), "\n")
 end
 
 ---Adds a line.

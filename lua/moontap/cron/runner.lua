@@ -105,7 +105,8 @@ local function ping(playbook, run, what, text)
   local url = playbook.ping:gsub("/+$", "") .. what .. "?rid="
     .. ("00000000-0000-4000-8000-%012x"):format(run)
   task.spawn_detached({ name = "ping of " .. playbook.name }, function()
-    local ok, answer, err = pcall(http.request, { url = url, method = "POST", body = text or "",
+    local ok, answer, err = pcall(http.request, { url = url, method = "POST",
+      body = log.redact(text or ""):sub(1, PING_TEXT_MAX),
       timeout = PING_TIMEOUT })
     if not ok or not answer or answer.status >= 300 then
       log.warn("cron: the ping of %s failed: %s", playbook.name, log.redact(tostring(
@@ -169,7 +170,7 @@ function M.new(options)
     lines:say(text, is_good)
     if not is_good and errors.is(err) and err.traceback then lines:say(err.traceback) end
     if not lines:close() then job.log = nil end
-    ping(job.playbook, job.run, is_good and "" or "/fail", log.redact(text):sub(1, PING_TEXT_MAX))
+    ping(job.playbook, job.run, is_good and "" or "/fail", text)
     if result == nil and err == nil then return true end
     return result, err
   end
