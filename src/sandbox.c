@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -169,8 +170,10 @@ static const int plain_calls[] = {
 };
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
-/* Room for the head, two for each plain call, those that look at arguments, the end. */
-#define PROGRAM_MAX (8u + 2u * COUNT_OF(plain_calls) + 40u)
+#define LEAF 4u /* calls that are compared one by one */
+/* Room for the head, two for each plain call, one for each way through the search and
+ * one for its end, those that look at arguments. */
+#define PROGRAM_MAX (8u + 4u * COUNT_OF(plain_calls) + 40u)
 
 struct program {
     struct sock_filter code[PROGRAM_MAX];
@@ -226,9 +229,43 @@ add_when_clear(struct program *p, int nr, unsigned n, uint32_t bits)
     add_load(p, offsetof(struct seccomp_data, nr));
 }
 
+_Static_assert(PROGRAM_MAX / 2 < 256, "half of the program can be jumped over");
+
+/* What is not in LIST, of N numbers in order, is refused. By halves: the kernel runs
+ * the program for each call it knows when it takes it in. */
+static void
+add_search(struct program *p, const int *list, size_t n)
+{
+    size_t half = n / 2;
+    unsigned short at = p->len;
+
+    if (n <= LEAF) {
+        for (size_t i = 0; i < n; i++) {
+            add(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)list[i], 0, 1);
+            add_return(p, SECCOMP_RET_ALLOW);
+        }
+        add_return(p, SECCOMP_RET_ERRNO | EPERM);
+        return;
+    }
+    add(p, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)list[half], 0, 0);
+    add_search(p, list, half);
+    p->code[at].jt = (uint8_t)(p->len - at - 1);
+    add_search(p, list + half, n - half);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
 static void
 write_program(struct program *p)
 {
+    int sorted[COUNT_OF(plain_calls)];
+
+    memcpy(sorted, plain_calls, sizeof sorted);
+    qsort(sorted, COUNT_OF(sorted), sizeof *sorted, compare);
     p->len = 0;
     add_load(p, offsetof(struct seccomp_data, arch));
     add(p, BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
@@ -238,16 +275,12 @@ write_program(struct program *p)
     add(p, BPF_JMP | BPF_JGE | BPF_K, 0x40000000u, 0, 1); /* x32 */
     add_return(p, SECCOMP_RET_KILL_PROCESS);
 #endif
-    for (size_t i = 0; i < COUNT_OF(plain_calls); i++) {
-        add(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)plain_calls[i], 0, 1);
-        add_return(p, SECCOMP_RET_ALLOW);
-    }
     add_when_clear(p, __NR_mmap, 2, PROT_EXEC);
     add_when_clear(p, __NR_mprotect, 2, PROT_EXEC);
     add_when_equal(p, __NR_ioctl, 1, FIONBIO); /* libuv makes what it watches so */
     add_when_equal(p, __NR_fcntl, 1, F_DUPFD_CLOEXEC);
     add_when_equal(p, __NR_tgkill, 0, (uint32_t)getpid()); /* abort */
-    add_return(p, SECCOMP_RET_ERRNO | EPERM);
+    add_search(p, sorted, COUNT_OF(sorted));
 }
 
 static enum fault_code
