@@ -522,7 +522,11 @@ row("playbooks-lag", "due time to start, one playbook", function()
 end)
 
 row("playbooks-due", "1,000 due in one second, start lag, p99", function()
-  return { unit = "s", limit = 2, ours = { tonumber(playbooks("due", quick and 100 or 1000)[1]) } }
+  local lags = {}
+  for i = 1, quick and 1 or 3 do
+    lags[i] = tonumber(playbooks("due", quick and 100 or 1000)[1])
+  end
+  return { unit = "s", limit = 2, ours = lags }
 end)
 
 -- Report ----------------------------------------------------------------------------------------
