@@ -222,7 +222,7 @@ function Session:evaluate(start, options)
   self.timed_out, self.stopper, self.sent = nil, nil, 0
   local timeout = options.timeout
   local deadline = timeout and task.spawn({ name = "deadline of a playbook" }, function()
-    sleep(timeout)
+    if not pcall(sleep, timeout) then return end -- caught, it costs no traceback
     self.timed_out = true
     insist(self, self.limits.grace or GRACE)
   end)
