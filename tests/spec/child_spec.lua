@@ -302,7 +302,7 @@ describe("captures in a playbook's process", function()
       local cap = assert(pcaps.create { type = "simple", time_limit = 1, packet_limit = 10,
                                         filter_v1 = { protocol = 17 } })
       local id, ray = cap.id, cap:ray()
-      assert(not cap:done())
+      assert(cap:done() == (cap.status == "success")) -- it may be, on a busy machine
       assert(cap:wait { timeout = "1m" })
       assert(cap:refresh())
       local path = assert(cap:download "%s/one.pcap")
