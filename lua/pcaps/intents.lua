@@ -26,6 +26,8 @@ local IDS_MAX = 1000 -- per account; a list shows 50
 ---@field options table|nil those of the call
 ---@field failure table|nil what it failed with
 ---@field row integer|nil its number in the journal, if it stands there
+---@field is_sending boolean|nil a request of it is on the wire
+---@field is_last boolean|nil nobody waits for it: it is not tried again
 
 local accounts = {}                                    -- by address and account id
 local by_client = setmetatable({}, { __mode = "k" })
@@ -57,6 +59,26 @@ local function leave(intent)
 end
 
 local meta = { __close = leave }
+
+--- The intent of the call that was given this very table of options, or nil.
+---@param options table
+---@return pcaps.Intent|nil
+function M.with_options(options)
+  for _, account in pairs(accounts) do
+    local intent = account.first
+    while intent do
+      if rawequal(intent.options, options) then return intent end
+      intent = intent.next
+    end
+  end
+end
+
+--- May it have been done, although its outcome is not known yet?
+---@param intent pcaps.Intent
+---@return boolean
+function M.is_under_way(intent)
+  return intent.is_sending or intent.params ~= nil
+end
 
 --- A new intent, whose first attempt begins now. To be closed when its outcome is known.
 ---@param client userdata

@@ -203,7 +203,8 @@ local function try_again(call, err)
   call.subject = freeze(op, call.subject, call.body, asked_at)
   while true do
     if op == "ownership.delete" and err.status == 404 and was_ambiguous then return true end
-    if call.attempts > max or not is_retryable(op, err, call.subject) then break end
+    if call.attempts > max or call.intent.is_last then break end
+    if not is_retryable(op, err, call.subject) then break end
     was_ambiguous = was_ambiguous or M.is_open(err)
     local wait = pause(op, err, call.attempts)
     if clock.boot() + wait >= ends then break end

@@ -5,6 +5,7 @@
 local child = require "moontap.child.runner"
 local clock = require "moontap.clock"
 local config = require "moontap.config"
+local creates = require "moontap.cron.creates"
 local errors = require "moontap.errors"
 local files = require "moontap.cron.files"
 local gate = require "moontap.gate"
@@ -49,12 +50,15 @@ local function watched(job, fn)
 end
 
 local function effects_of(job, client)
-  local effects = { ["pcaps.create"] = watched(job, function(params, options)
+  local function create(params, options)
     local cap, err = client.create(params, options)
     if cap and cap.type == "full" then
       job.captures[#job.captures + 1] = { cap = cap, is_detached = options and options.detach }
     end
     return cap, err
+  end
+  local effects = { ["pcaps.create"] = watched(job, function(params, options)
+    return job.creates:call(create, params, options)
   end) }
   for _, verb in ipairs { "get", "list", "stop" } do
     effects["pcaps." .. verb] = watched(job, client[verb])
@@ -151,7 +155,7 @@ end
 function M.new(options)
   return function(job)
     local lines <close> = runlog.new(options.dir, job)
-    job.captures = {}
+    job.captures, job.creates = {}, creates.new()
     local client, err = client_of(job, options.policy and options.policy())
     if not client then
       lines:say("failed: " .. err.message)
@@ -161,6 +165,7 @@ function M.new(options)
     ping(job.playbook, job.run, "/start")
     local result
     local ok, why = pcall(function() result, err = perform(job, client, lines) end)
+    job.creates:settle()
     if not ok then result, err = nil, why end
     local is_good = result ~= nil or err == nil
     host.point "run.performed"

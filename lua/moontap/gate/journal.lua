@@ -55,8 +55,9 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   local ok, err = write(context.account, intent, params, options)
   if not ok then return nil, err.lost_turn and err or wish.not_written(err) end
   host.point "sending"
-  intent.sent = clock.boot()
+  intent.sent, intent.is_sending = clock.boot(), true
   local cap, problem, body = next(client, params, options, path, intent)
+  intent.is_sending = nil
   host.point "answered"
   if not cap and not retry.is_open(problem) then
     if not check(context.account:unsent(intent.row, problem)) then
