@@ -11,10 +11,11 @@ local sys = require "moontap.native.sys"
 local M = {
   summary = "check credentials, API, clock and state",
   usage = { "moontap doctor [OPTIONS]" },
-  description = "Checks what moontap needs, a line each: the parts that load, where account and "
-    .. "credentials come from, what the token may read, buckets, the clock against the API's, the "
-    .. "state directory. It only reads: that the token may create captures is not tested. Exit "
-    .. "status 0 (ok, or warnings), 1 when something fails, 3 when it is the credentials.",
+  description = "Checks what moontap needs, a line each: the parts that load, time zones, "
+    .. "where account and credentials come from, what the token may read, buckets, the clock "
+    .. "against the API's, the state directory. It only reads: that the token may create captures "
+    .. "is not tested. Exit status 0 (ok, or warnings), 1 when something fails, 3 when it is the "
+    .. "credentials.",
   groups = { "api", "output" },
 }
 

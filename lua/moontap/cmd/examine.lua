@@ -11,6 +11,7 @@ local json = require "moontap.json"
 local place = require "pcaps.store"
 local schema = require "moontap.native.schema"
 local sys = require "moontap.native.sys"
+local tzdb = require "moontap.tzdb"
 
 local M = {}
 
@@ -61,6 +62,13 @@ function Examination:look_at_program()
     self:add(part[1], ok and "ok" or "fail", ok and (version and "version " .. version or "loads")
       or "does not load: " .. tostring(module):match "[^\n]*", { version = version })
   end
+end
+
+function Examination:look_at_zones()
+  local version = tzdb.version()
+  local is_there = version ~= "unknown" or require "moontap.cron".parse("@daily", "Europe/Berlin")
+  self:add("tz database", is_there and "ok" or "warn", is_there and "version " .. version
+    or "no zones but UTC: install tzdata", { version = version })
 end
 
 -- Account ------------------------------------------------------------------------------------
@@ -328,6 +336,7 @@ end
 function M.run()
   local examination = setmetatable({ checks = {} }, Examination)
   examination:look_at_program()
+  examination:look_at_zones()
   examination:look_at_accounts()
   local _, client = examination:look_at_credentials()
   if client then examination:ask_api(client) end

@@ -2,6 +2,7 @@
 
 local host = require "moontap.native.host"
 local json = require "moontap.json"
+local tzdb = require "moontap.tzdb"
 
 ---@type moontap.cmd.Command
 local M = {
@@ -21,14 +22,15 @@ end
 function M.run(args)
   local parts = {
     moontap = host.version, lua = _VERSION:match "[%d.]+", libcurl = libcurl_version(),
-    build = host.build_id,
+    build = host.build_id, tzdb = tzdb.version(),
   }
   if args.json then
     print(json.encode(parts))
     return 0
   end
   print(("moontap %s (build %s)"):format(parts.moontap, parts.build))
-  print(("Lua %s, libcurl %s"):format(parts.lua, parts.libcurl or "not available"))
+  print(("Lua %s, libcurl %s, tz database %s"):format(parts.lua, parts.libcurl or "not available",
+    parts.tzdb))
   return 0
 end
 

@@ -16,6 +16,7 @@ local sys = require "moontap.native.sys"
 local tally = require "moontap.cron.tally"
 local task = require "moontap.native.task"
 local times = require "moontap.cron.times"
+local tzdb = require "moontap.tzdb"
 
 local sleep = effects.caller "sleep"
 
@@ -249,10 +250,10 @@ end
 local function start_ready(self)
   local count = math.min(self.runs_max - self.count, #self.ready)
   if count <= 0 or self.is_draining then return end
-  local jobs = table.move(self.ready, 1, count, 1, {})
+  local jobs, release = table.move(self.ready, 1, count, 1, {}), tzdb.version()
   for _, job in ipairs(jobs) do
     host.point "run.claimed"
-    job.log = self.log_of(job.run)
+    job.log, job.tzdb = self.log_of(job.run), release
   end
   if not check(dues.started(self.state, jobs)) then return end
   self.ready = table.move(self.ready, count + 1, #self.ready, 1, {})
@@ -404,12 +405,19 @@ local function look_at_zones(self, now)
   local every = CHECK_ZONES * self.nap_max
   if self.zones_at and now < self.zones_at and now > self.zones_at - 2 * every then return end
   self.zones_at = now + every
+  local before, version = self.tzdb or tzdb.version(), tzdb.version()
+  self.tzdb = version
+  local origin = before ~= version and (", tzdb %s to %s"):format(before, version)
+    or (", tzdb %s"):format(version)
+  if before ~= version then
+    self:note("tzdb", nil, ("it went from %s to %s"):format(before, version))
+  end
   for name, entry in pairs(self.entries) do
     local nominal = entry.times:next(entry.cursor)
     if nominal ~= entry.nominal then
-      self:note("zone", name, ("%s has changed: the next due time moved from %s to %s"):format(
+      self:note("zone", name, ("%s has changed: the next due time moved from %s to %s%s"):format(
         entry.times:zone(), entry.nominal and clock.format(entry.nominal) or "never",
-        nominal and clock.format(nominal) or "never"))
+        nominal and clock.format(nominal) or "never", origin))
       arm(self, entry)
     end
   end

@@ -4,6 +4,7 @@
 local clock = require "moontap.clock"
 local errors = require "moontap.errors"
 local tally = require "moontap.cron.tally"
+local tzdb = require "moontap.tzdb"
 
 local M = {}
 
@@ -117,7 +118,7 @@ end
 
 local function put_program(out, engine, daemon)
   out.head("moontap_build_info", "gauge", "The program.")
-  out.put("moontap_build_info", { "version", tostring(moontap.version) }, 1)
+  out.put("moontap_build_info", { "version", tostring(moontap.version), "tzdb", tzdb.version() }, 1)
   out.head("moontap_scheduler_last_tick_timestamp_seconds", "gauge", "When it last looked.")
   out.put("moontap_scheduler_last_tick_timestamp_seconds", {}, engine.tally.tick, instant)
   out.head("moontap_clock_steps_total", "counter", "Steps of the clock.")

@@ -256,15 +256,15 @@ end
 
 ---Notes that runs have begun.
 ---@param state moontap.State
----@param list { run: integer, log?: string }[]
+---@param list { run: integer, log?: string, tzdb?: string }[] tzdb: release of the tz database
 ---@return any ok
 ---@return table|nil err
 function M.started(state, list)
   local db = state.db
   return atomic.run(db, false, function()
     for _, item in ipairs(list) do
-      must(db:run("UPDATE runs SET state = 'running', started = ?, log = ? WHERE id = ?",
-        clock.now(), item.log, item.run))
+      must(db:run("UPDATE runs SET state = 'running', started = ?, log = ?, tzdb = ? WHERE id = ?",
+        clock.now(), item.log, item.tzdb, item.run))
     end
     return true
   end)

@@ -219,6 +219,10 @@ CREATE TABLE used (
   PRIMARY KEY (playbook, day)
 ) STRICT, WITHOUT ROWID;
 ]],
+  [[
+-- The release of the tz database that the run's zone came from.
+ALTER TABLE runs ADD COLUMN tzdb TEXT;
+]],
 }
 
 return M
