@@ -68,11 +68,18 @@ known_files(int version)
     return ((uint64_t)1 << n) - 1;
 }
 
+/* The version that the kernel knows; 0 or less: none. */
+static int
+landlock_version(void)
+{
+    return (int)syscall(__NR_landlock_create_ruleset, NULL, (size_t)0, CREATE_VERSION);
+}
+
 /* Returns the version that is in force, 0: none. */
 static int
 enter_landlock(void)
 {
-    long version = syscall(__NR_landlock_create_ruleset, NULL, (size_t)0, CREATE_VERSION);
+    int version = landlock_version();
     struct ruleset rules = {0};
     size_t size = sizeof rules.files;
     long fd, done;
@@ -80,7 +87,7 @@ enter_landlock(void)
     if (version <= 0) {
         return 0;
     }
-    rules.files = known_files((int)version);
+    rules.files = known_files(version);
     if (version >= 4) {
         rules.ports = PORTS_ALL;
         size = offsetof(struct ruleset, scopes);
@@ -95,7 +102,7 @@ enter_landlock(void)
     }
     done = syscall(__NR_landlock_restrict_self, (int)fd, 0u);
     (void)close((int)fd);
-    return done == 0 ? (int)version : 0;
+    return done == 0 ? version : 0;
 }
 
 /* System calls --------------------------------------------------------------------- */
@@ -308,6 +315,19 @@ enter_seccomp(struct fault *fault)
 
 #endif
 
+void
+sandbox_look(struct sandbox *out)
+{
+    int version = landlock_version();
+
+    *out = (struct sandbox){.landlock = version > 0 ? version : 0};
+#ifdef ARCH
+    uint32_t action = SECCOMP_RET_KILL_PROCESS;
+
+    out->seccomp = syscall(__NR_seccomp, SECCOMP_GET_ACTION_AVAIL, 0u, &action) == 0;
+#endif
+}
+
 enum fault_code
 sandbox_enter(struct sandbox *out, struct fault *fault)
 {
@@ -325,6 +345,12 @@ sandbox_enter(struct sandbox *out, struct fault *fault)
 }
 
 #else
+
+void
+sandbox_look(struct sandbox *out)
+{
+    *out = (struct sandbox){0};
+}
 
 enum fault_code
 sandbox_enter(struct sandbox *out, struct fault *fault)

@@ -32,4 +32,7 @@ enum fault_code sandbox_enter(struct sandbox *out, struct fault *fault);
 /* Does this build shut anything in? */
 int sandbox_is_real(void);
 
+/* Says in OUT what sandbox_enter would find here. Changes nothing. */
+void sandbox_look(struct sandbox *out);
+
 #endif

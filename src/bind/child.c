@@ -4,6 +4,7 @@
  * and reaped. receive, send, read_output and wait wait, one task each at a time.
  */
 #include "../child.h"
+#include "../sandbox.h"
 
 #include "../buf.h"
 #include "../task.h"
@@ -629,8 +630,27 @@ static const luaL_Reg meta[] = {
     {NULL, NULL},
 };
 
+/* walls() -> { landlock, seccomp, is_real }: what a process would be shut in with here:
+ * the version of Landlock (0: none), whether the kernel takes a list of system calls,
+ * whether this build asks for either. */
+static int
+walls(lua_State *L)
+{
+    struct sandbox sandbox;
+
+    sandbox_look(&sandbox);
+    lua_createtable(L, 0, 3);
+    set_integer(L, "landlock", sandbox.landlock);
+    lua_pushboolean(L, sandbox.seccomp);
+    lua_setfield(L, -2, "seccomp");
+    lua_pushboolean(L, sandbox_is_real());
+    lua_setfield(L, -2, "is_real");
+    return 1;
+}
+
 static const luaL_Reg funcs[] = {
     {"spawn", spawn},
+    {"walls", walls},
     {NULL, NULL},
 };
 

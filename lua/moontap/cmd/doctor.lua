@@ -12,10 +12,10 @@ local M = {
   summary = "check credentials, API, clock and state",
   usage = { "moontap doctor [OPTIONS]" },
   description = "Checks what moontap needs, a line each: the parts that load, time zones, "
-    .. "where account and credentials come from, what the token may read, buckets, the clock "
-    .. "against the API's, the state directory. It only reads: that the token may create captures "
-    .. "is not tested. Exit status 0 (ok, or warnings), 1 when something fails, 3 when it is the "
-    .. "credentials.",
+    .. "what playbooks are shut in with, where account and credentials come from, what the "
+    .. "token may read, buckets, the clock against the API's, the state directory. It only reads: "
+    .. "that the token may create captures is not tested. Exit status 0 (ok, or warnings), 1 when "
+    .. "something fails, 3 when it is the credentials.",
   groups = { "api", "output" },
 }
 

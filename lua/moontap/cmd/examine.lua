@@ -71,6 +71,25 @@ function Examination:look_at_zones()
     or "no zones but UTC: install tzdata", { version = version })
 end
 
+local PROBE <const> = "return { run = function() return moontap.version end }"
+
+-- What playbooks are shut in with; a process is started for it, as for a run.
+function Examination:look_at_walls()
+  local walls = require "moontap.native.child".walls()
+  local version, err = require "moontap.child.runner".run {
+    files = { ["probe.lua"] = PROBE }, entry = "probe.lua", limits = { timeout = TIMEOUT },
+  }
+  local data = { landlock = walls.landlock, seccomp = walls.seccomp, works = version ~= nil }
+  if not version then return self:add("sandbox", "fail", err.message, data) end
+  if not walls.is_real then
+    data.tested = false
+    return self:add("sandbox", "warn", "this build has no walls: playbooks are not shut in", data)
+  end
+  local landlock = walls.landlock > 0 and ("Landlock %d"):format(walls.landlock)
+    or "no Landlock (the kernel has none; the list alone lets nothing be opened)"
+  self:add("sandbox", "ok", "playbooks are shut in: a list of system calls, " .. landlock, data)
+end
+
 -- Account ------------------------------------------------------------------------------------
 
 function Examination:look_at_accounts()
@@ -337,6 +356,7 @@ function M.run()
   local examination = setmetatable({ checks = {} }, Examination)
   examination:look_at_program()
   examination:look_at_zones()
+  examination:look_at_walls()
   examination:look_at_accounts()
   local _, client = examination:look_at_credentials()
   if client then examination:ask_api(client) end
