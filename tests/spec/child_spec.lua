@@ -212,6 +212,23 @@ describe("a run in a process of its own", function()
     assert.is_nil((sys.stat("/proc/" .. pid)))
   end)
 
+  it("leaves the end of its log when it is cancelled", function()
+    local lines, session = {}, nil
+    local task = moontap.spawn(run, [[
+      for i = 1, 100 do print(("%03d"):format(i)) end
+      moontap.sleep(60)]], {
+      limits = { log_max = 300 }, on_log = function(line) lines[#lines + 1] = line end,
+      on_start = function(s) session = s end,
+    })
+    for _ = 1, 1000 do
+      if session and session.output.lines == 100 then break end
+      moontap.sleep(0.01)
+    end
+    task:cancel()
+    pcall(task.join, task)
+    assert.truthy(lines[1]:find " 001$" and lines[#lines]:find " 100$")
+  end)
+
   it("dies with the host", function()
     local code = ([[
       local runner = require "moontap.child.runner"
@@ -469,5 +486,29 @@ describe("output", function()
     out = output.new { on_line = function(line) lines[#lines + 1] = line end }
     out:feed(("x"):rep(8192 * 2 + 5))
     assert.equals(3, out:finish().lines)
+  end)
+
+  it("hides secrets that are spread over lines, and cuts long ones at a word", function()
+    local lines, secret = {}, "abcdefghijklmnop"
+    local out = output.new {
+      secrets = { secret },
+      on_line = function(line) lines[#lines + 1] = line:match "Z (.*)$" end,
+    }
+    out:feed "one abcd\n"
+    assert.same({}, lines) -- it may be the beginning of the secret
+    out:feed "efgh\n\n"
+    out:feed "ijklmnop two\n"
+    assert.same({ "one [hidden]", "[hidden]", "", "[hidden] two" }, lines)
+    out:feed "three abc\nabcdx\n"
+    assert.same({ "three abc", "abcdx" }, table.move(lines, 5, 6, 1, {}))
+    out:feed(("%s %s %s\n"):format(("x"):rep(8180), secret, ("y"):rep(100)))
+    out:feed "four\nabcdefgh"
+    out:finish()
+    assert.equals(("x"):rep(8180) .. " ", lines[7])
+    assert.equals("[hidden] " .. ("y"):rep(100), lines[8])
+    assert.same({ "four", "abcdefgh" }, table.move(lines, 9, 10, 1, {}))
+    out = output.new { secrets = { "hidden" }, on_line = function(line) lines[1] = line end }
+    out:feed "hidden\n"
+    assert.matches("Z %[hidden%]$", lines[1])
   end)
 end)

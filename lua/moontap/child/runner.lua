@@ -74,7 +74,8 @@ end
 ---@param options table files: path → text; entry: path; fn: name of a function ("run"), args: list
 ---  of what it gets (or ctx: one table); effects: name → function; limits: memory, cpu, timeout,
 ---  grace, waits, frame_max, per_second, output_max, log_max; tz; seed; speed; on_log(line);
----  mask(text); on_start(session): may keep it to cancel the run
+---  mask(text); secrets: list, see output; on_start(session): may keep it to
+---  cancel the run
 ---@return any result what the function returned; nil and an error of kind timeout, memory, cpu,
 ---  frames, output, denied, crash, cancelled, script or what the playbook returned
 ---@return table|nil err

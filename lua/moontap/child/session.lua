@@ -35,7 +35,7 @@ local SPAWN <const> = { "memory", "cpu", "frame_max", "send_max", "per_second", 
 
 --- Starts a process.
 ---@param options table limits { memory, cpu, frame_max, send_max, per_second, output_max, log_max,
----  waits, timeout, grace }, tz, on_log, mask
+---  waits, timeout, grace }, tz, on_log, mask, secrets
 ---@return table|nil session
 ---@return table|nil err
 function M.open(options)
@@ -47,7 +47,8 @@ function M.open(options)
   local self = setmetatable({
     child = child, limits = limits, calls = {}, tickers = {}, sent = 0,
   }, Session)
-  self.output = output.new { max = limits.log_max, on_line = options.on_log, mask = options.mask }
+  self.output = output.new { max = limits.log_max, on_line = options.on_log, mask = options.mask,
+    secrets = options.secrets }
   self.is_virtual = host.is_virtual()
   self.reader = task.spawn({ name = "output of a playbook" }, function()
     for bytes in child.read_output, child do
@@ -252,8 +253,10 @@ function Session:close()
   return ended
 end
 
+-- Also when the run was cancelled: what it printed last is what its reader looks for.
 Session.__close = function(self)
   self.child:close()
+  self.output:finish()
 end
 
 return M
