@@ -31,9 +31,39 @@ describe("a run that ends while a create is under way", function()
     place:simulate("--knob", "simple_interval=60")
     place:playbook("first", CREATE)
     place:playbook("second", CREATE, 'timeout = "1s",')
+    place:playbook("third", [[local _, err = pcaps.create({ type = "simple", time_limit = 60,
+      packet_limit = 20, filter_v1 = { destination_port = 53 } }, { deadline = "1s" })
+      print(err.kind, err.free_at > os.time())]])
     place:start({ "--speed", "1" })
     place:once "first"
     place:once("second", 1)
     assert.matches("abandoned", place:succeeds("audit", "show"))
+    local _, log = place:once("third", 2)
+    assert.matches("quota\ttrue\n", log)
+  end)
+end)
+
+-- Takes HTTP requests one after the other, each after `delay` seconds, and prints their first lines.
+local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1");
+  print $s->sockport, "\n";
+  while ($c = $s->accept) { select undef, undef, undef, $ARGV[0]; print scalar <$c>;
+    print $c "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"; close $c }]]
+
+describe("the ping of a run", function()
+  local peer
+
+  after_each(function() peer.signal "KILL" peer.wait() end)
+
+  it("is sent in order, also when the daemon ends with that run", function()
+    peer = command.start { "perl", "-MIO::Socket::INET", "-e", PEER, "0.7" }
+    local port = command.poll(function() return peer.stdout():match "^(%d+)\n" end)
+    place:playbook("told", "moontap.sleep(0.3)",
+      ('ping = "http://127.0.0.1:%s/x/",'):format(port))
+    place:start()
+    place:succeeds("trigger", "told")
+    command.poll(function() return #place:list("runs", "--open", "--json") > 0 end)
+    assert.equal(0, (place:stop()))
+    assert.matches("^%d+\nPOST /x/start%?rid=00000000%-0000%-4000%-8000%-000000000001 HTTP/1.1\r\n"
+      .. "POST /x%?rid=00000000%-0000%-4000%-8000%-000000000001 HTTP/1.1\r\n$", peer.stdout())
   end)
 end)

@@ -12,6 +12,7 @@ local host = require "moontap.native.host"
 local lock = require "moontap.lock"
 local log = require "moontap.log"
 local metrics = require "moontap.cron.metrics"
+local pings = require "moontap.cron.pings"
 local policies = require "moontap.gate.policy"
 local runlog = require "moontap.cron.runlog"
 local runner = require "moontap.cron.runner"
@@ -222,6 +223,7 @@ local function live(self)
     self:reload()
   end
   self.engine:run()
+  self.pings:settle()
   if watcher then
     watcher:cancel()
     pcall(watcher.join, watcher)
@@ -249,11 +251,13 @@ function M.run(args)
   state, err = states.current()
   if not state then return nil, err end
   gate.open()
-  local self = setmetatable({ args = args, state = state, broken = {}, by_file = {} }, Daemon)
+  local self = setmetatable({ args = args, state = state, broken = {}, by_file = {},
+                              pings = pings.new() }, Daemon)
   self.engine = engine.new {
     state = state, runs_max = args.max_runs, on_tick = make_heartbeat(),
     log_of = function(run) return runlog.path(state.dir, run) end,
-    run = runner.new { dir = state.dir, policy = function() return self.policy end },
+    run = runner.new { dir = state.dir, policy = function() return self.policy end,
+                       pings = self.pings },
   }
   local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over
     for _, name in ipairs { "TERM", "INT", "HUP" } do host.on_signal(name, nil) end

@@ -11,7 +11,7 @@ local errors = require "moontap.errors"
 local heap = require "moontap.cron.heap"
 local host = require "moontap.native.host"
 local log = require "moontap.log"
-local random = require "moontap.random"
+local retries = require "moontap.cron.retries"
 local sys = require "moontap.native.sys"
 local tally = require "moontap.cron.tally"
 local task = require "moontap.native.task"
@@ -165,25 +165,9 @@ end
 
 -- When a failed attempt is tried again; nil and why not.
 local function retry_at(self, job, err)
-  local playbook = job.playbook
-  local retry = playbook.retry
-  if job.attempt >= retry.attempts then return nil end
   if job.cancelled or job.forbidden then return nil end
-  if retry.on then
-    local is_listed = false
-    for _, kind in ipairs(retry.on) do is_listed = is_listed or kind == err.kind end
-    if not is_listed then return nil end
-  elseif err.kind == "denied" or err.kind == "usage" or err.kind == "cancelled" then
-    return nil
-  end
-  local pause = math.min(retry.cap, retry.base * retry.factor ^ (job.attempt - 1))
-  local at = clock.now() + math.max(random.uniform() * pause, tonumber(err.retry_after) or 0)
-  local entry = self.entries[playbook.name]
-  local next_due = entry and entry.times:next(clock.now())
-  if next_due and at >= next_due and not retry.past_next then
-    return nil, "not tried again: the next due time comes first"
-  end
-  return at
+  local entry = self.entries[job.playbook.name]
+  return retries.at(job, err, entry and entry.times:next(clock.now()))
 end
 
 local function outcome_of(self, job, result, err)

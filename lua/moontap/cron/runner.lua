@@ -14,14 +14,12 @@ local http = require "moontap.http"
 local log = require "moontap.log"
 local opened = require "pcaps.opened"
 local pcaps = require "pcaps"
+local pings = require "moontap.cron.pings"
 local rules = require "moontap.gate.rules"
 local runlog = require "moontap.cron.runlog"
-local task = require "moontap.native.task"
 
 local M = {}
 
-local PING_TIMEOUT <const> = 10
-local PING_TEXT_MAX <const> = 10000
 local STOP_TIMEOUT <const> = 10
 
 local function client_of(job, policy)
@@ -104,21 +102,6 @@ local function look_after(job, is_good)
   end
 end
 
-local function ping(playbook, run, what, text)
-  if not playbook.ping then return end
-  local url = playbook.ping:gsub("/+$", "") .. what .. "?rid="
-    .. ("00000000-0000-4000-8000-%012x"):format(run)
-  task.spawn_detached({ name = "ping of " .. playbook.name }, function()
-    local ok, answer, err = pcall(http.request, { url = url, method = "POST",
-      body = log.redact(text or ""):sub(1, PING_TEXT_MAX),
-      timeout = PING_TIMEOUT })
-    if not ok or not answer or answer.status >= 300 then
-      log.warn("cron: the ping of %s failed: %s", playbook.name, log.redact(tostring(
-        not ok and answer or err or answer.status)))
-    end
-  end)
-end
-
 local function context_of(job)
   return { nominal = job.nominal // 1 | 0, late_by = job.late_by, run_id = job.run,
            attempt = job.attempt, playbook = job.playbook.name,
@@ -150,9 +133,10 @@ local function perform(job, client, lines)
 end
 
 ---A function that makes runs.
----@param options { dir: string, policy?: fun(): table|nil } dir: of the state
+---@param options { dir: string, policy?: fun(): table|nil, pings?: table } dir: of the state
 ---@return fun(job: moontap.cron.Job): any, table?
 function M.new(options)
+  local tell = options.pings or pings.new()
   return function(job)
     local lines <close> = runlog.new(options.dir, job)
     job.captures, job.creates = {}, creates.new()
@@ -162,7 +146,7 @@ function M.new(options)
       return nil, err
     end
     job.client = client
-    ping(job.playbook, job.run, "/start")
+    tell:send(job.playbook, job.run, "/start")
     local result
     local ok, why = pcall(function() result, err = perform(job, client, lines) end)
     job.creates:settle()
@@ -175,7 +159,7 @@ function M.new(options)
     lines:say(text, is_good)
     if not is_good and errors.is(err) and err.traceback then lines:say(err.traceback) end
     if not lines:close() then job.log = nil end
-    ping(job.playbook, job.run, is_good and "" or "/fail", text)
+    tell:send(job.playbook, job.run, is_good and "" or "/fail", text)
     if result == nil and err == nil then return true end
     return result, err
   end

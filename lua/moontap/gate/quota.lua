@@ -44,7 +44,8 @@ local function no_slot(intent, place)
     or place.holder and "another create is under way"
     or "the last one was too short a time ago"
   return errors.new("quota", ("no slot for this %s capture before its deadline: %s"):format(
-    intent.wish.kind, why), { sent = "no", retryable = true, attempts = intent.attempts })
+    intent.wish.kind, why), { sent = "no", retryable = true, attempts = intent.attempts,
+                              free_at = place.free_at })
 end
 
 local function say(intent, place, wait)
@@ -161,8 +162,8 @@ local function learn(client, context, intent, err)
   if cap then
     ok, problem = account:note_foreign(cap)
   else
-    ok, problem = account:set_slot(intent.wish.kind, nil,
-      clock.now() + (retry.asked_pause(err) or FULL_PAUSE / config.speed))
+    err.free_at = clock.now() + (retry.asked_pause(err) or FULL_PAUSE / config.speed)
+    ok, problem = account:set_slot(intent.wish.kind, nil, err.free_at)
   end
   if not ok then log.warn("%s; the slot could not be noted", problem.message) end
 end
