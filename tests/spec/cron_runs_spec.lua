@@ -1,11 +1,11 @@
 -- Runs of the daemon as a user sees them: what becomes of their effects, their logs, their pings.
 
 local command = require "support.command"
-local daemons = require "support.daemon"
+local places = require "support.place"
 
 local place
 
-before_each(function() place = daemons.new() end)
+before_each(function() place = places.new() end)
 after_each(function() place:close() end)
 
 local CREATE <const> = [[

@@ -7,7 +7,8 @@ local show = require "moontap.cmd.showcron"
 local M = {
   summary = "let a paused playbook go on",
   usage = { "moontap resume [OPTIONS] PLAYBOOK" },
-  description = "Due times from now on fire again. What was due in the pause is not made up for.",
+  description = "Due times from now on fire again. What was due in the pause is not made up "
+    .. "for, unless the playbook says catchup_on_resume.",
   arguments = { { "playbook", name = "PLAYBOOK", help = "its name" } },
   options = {
     { "--note", arg = "TEXT", help = "why" },

@@ -60,6 +60,7 @@ function M.meaning(playbook)
   local lines = {}
   local function add(format, ...) lines[#lines + 1] = format:format(...) end
   if not playbook.enabled then add "disabled  it never fires" end
+  if playbook.on_start then add "start     once after each start of the machine" end
   add(OVERLAP[playbook.overlap], playbook.max_queue)
   add("timeout   %s", duration.format(playbook.timeout))
   if playbook.jitter > 0 then add("jitter    up to %s later", duration.format(playbook.jitter)) end
@@ -67,6 +68,7 @@ function M.meaning(playbook)
   add("catch-up  %s", catchup.policy == "none" and "what was missed is not made up for"
     or ("of what was missed in the last %s, %s"):format(duration.format(catchup.window),
       catchup.policy == "last" and "the last one" or ("up to %d"):format(catchup.max)))
+  if playbook.catchup_on_resume then add "          what is due in a pause too, when it ends" end
   local retry = playbook.retry
   if retry.attempts > 1 then
     add("retry     up to %d attempts, after up to %s, then %g times as long", retry.attempts,

@@ -1,5 +1,6 @@
 -- why: what became of one due time, and why.
 
+local clock = require "moontap.clock"
 local config = require "moontap.config"
 local dues = require "moontap.state.dues"
 local errors = require "moontap.errors"
@@ -25,11 +26,16 @@ local M = {
 local function explain(store, playbook, at)
   local row, err = dues.cursor(store, playbook)
   if not row then return nil, err end
+  local pause = dues.pause_of(store, playbook)
+  if at > row.cursor and at <= clock.now() and pause then
+    return ("it is paused (%s): that is decided when it goes on"):format(show.clean(pause.note))
+  end
   if at > row.cursor then
     return "nothing was decided yet: that time has not come, or no daemon runs"
   end
-  if at < row.effective_since then
-    return ("its schedule counts from %s on"):format(show.time(row.effective_since))
+  local since = math.max(row.effective_since, row.resumed or 0)
+  if at < since then
+    return ("its schedule counts from %s on"):format(show.time(since))
   end
   return "its schedule has no such time, or its history was purged"
 end

@@ -12,6 +12,7 @@ local heap = require "moontap.cron.heap"
 local host = require "moontap.native.host"
 local log = require "moontap.log"
 local retries = require "moontap.cron.retries"
+local starts = require "moontap.state.starts"
 local sys = require "moontap.native.sys"
 local tally = require "moontap.cron.tally"
 local task = require "moontap.native.task"
@@ -96,7 +97,8 @@ local function arm(self, entry)
 end
 
 local function make_entry(self, playbook, row)
-  local entry = { playbook = playbook, cursor = math.max(row.cursor, row.effective_since),
+  local since = math.max(row.effective_since, not playbook.catchup_on_resume and row.resumed or 0)
+  local entry = { playbook = playbook, cursor = math.max(row.cursor, since),
                   times = times.new(playbook, row.seed), fingerprint = row.fingerprint }
   local now = clock.now()
   if entry.cursor > now + AHEAD then
@@ -106,6 +108,15 @@ local function make_entry(self, playbook, row)
     entry.cursor = now
   end
   return entry
+end
+
+-- Those that run once after each start of the machine.
+local function mark_starts(self, playbooks)
+  local names, boot_id = {}, sys.boot_id()
+  for _, playbook in ipairs(playbooks) do
+    if playbook.on_start and playbook.enabled then names[#names + 1] = playbook.name end
+  end
+  if #names > 0 and boot_id then check(starts.mark(self.state, names, boot_id)) end
 end
 
 ---Takes over a set of playbooks, as a whole. What did not change keeps its times.
@@ -157,6 +168,7 @@ function Engine:set(playbooks)
       arm(self, entry)
     end
   end
+  mark_starts(self, playbooks)
   self:wake()
   return true
 end
@@ -327,13 +339,31 @@ local function decide(self, items)
   return true
 end
 
+-- Does what is due wait until the playbook goes on?
+local function is_held(self, entry)
+  return entry.playbook.catchup_on_resume
+    and dues.pause_of(self.state, entry.playbook.name) ~= false
+end
+
+-- What waited for the end of a pause is due now.
+local function release_held(self)
+  for _, entry in pairs(self.entries) do
+    if entry.is_held and not is_held(self, entry) then
+      entry.is_held = nil
+      arm(self, entry)
+    end
+  end
+end
+
 local function take_due(self, now)
   local items, entries, cursors = {}, {}, {}
   while true do
     local top = self.queue:top()
     if not top or top.planned > now then break end
     self.queue:pop()
-    if top.turn == top.entry.turn then
+    if top.turn == top.entry.turn and is_held(self, top.entry) then
+      top.entry.is_held = true
+    elseif top.turn == top.entry.turn then
       entries[#entries + 1], cursors[#cursors + 1] = top.entry, top.entry.cursor
       local found = collect(top.entry, now)
       table.move(found, 1, #found, #items + 1, items)
@@ -441,6 +471,7 @@ function Engine:tick()
   if not self.is_draining then
     look_at_zones(self, now)
     self.is_blocked = false
+    if self.is_dirty then release_held(self) end
     take_due(self, now)
     local has_attempt = self.attempt_at and self.attempt_at <= now
     if self.is_dirty or has_attempt then

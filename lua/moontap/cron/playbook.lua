@@ -34,6 +34,8 @@ local QUEUE_MAX <const> = 1000
 ---@field priority integer
 ---@field enabled boolean
 ---@field ping? string
+---@field on_start boolean once after each start of the machine
+---@field catchup_on_resume boolean what is due in a pause waits for its end
 ---@field grants? table
 
 local function describe(value)
@@ -148,12 +150,13 @@ local FIELDS <const> = {
   account = name, jitter = seconds(0, 86400), timeout = seconds(1, 7 * 86400),
   overlap = one_of("skip", "queue", "cancel", "allow"), max_queue = integer(1, QUEUE_MAX),
   on_lost = one_of("skip", "retry"), priority = integer(-100, 100), enabled = boolean, ping = url,
+  on_start = boolean, catchup_on_resume = boolean,
   dst = one_of("cron", "skip", "utc"), tz = text, uses = texts(16), name = name,
 }
 
 local KNOWN <const> = {
-  "account", "api", "catchup", "dst", "enabled", "grants", "jitter", "max_queue", "name", "on",
-  "on_lost", "overlap", "ping", "priority", "retry", "run", "timeout", "tz", "uses",
+  "account", "api", "catchup", "catchup_on_resume", "dst", "enabled", "grants", "jitter",
+  "max_queue", "name", "on", "on_lost", "on_start", "overlap", "ping", "priority", "retry", "run", "timeout", "tz", "uses",
 }
 
 -- Fields that playbooks with other triggers have.
@@ -222,8 +225,9 @@ local function with_defaults(given, defaults)
   return given
 end
 
--- The expressions of `on`.
-local function read_on(on, note)
+-- The expressions of `on`. `has_start`: there is another trigger beside it.
+local function read_on(on, note, has_start)
+  if on == nil and has_start then return {} end
   if type(on) ~= "table" or M.is_function(on) then
     note("on", 'expected a table such as { cron = "*/5 * * * *" }, got ' .. describe(on))
     return {}
@@ -237,7 +241,7 @@ local function read_on(on, note)
   end
   local given = on.cron
   if given == nil then
-    if next(on) == nil then note("on", "no trigger") end
+    if next(on) == nil and not has_start then note("on", "no trigger") end
     return {}
   end
   local list = type(given) == "string" and { given } or given
@@ -301,7 +305,7 @@ local function read(data, file, note)
       playbook[key] = value
     end
   end
-  playbook.expressions = read_on(data.on, note)
+  playbook.expressions = read_on(data.on, note, data.on_start == true)
   playbook.catchup = with_defaults(data.catchup == nil and {}
     or record(data.catchup, "catchup", note, CATCHUP, short_catchup),
     { policy = "last", window = 3600, max = 20 })
@@ -314,7 +318,8 @@ local function read(data, file, note)
   end
   return with_defaults(playbook, {
     name = default_name(file), dst = "cron", jitter = 0, timeout = 1200, overlap = "skip",
-    max_queue = 1, on_lost = "skip", uses = {}, priority = 0, enabled = true,
+    max_queue = 1, on_lost = "skip", uses = {}, priority = 0, enabled = true, on_start = false,
+    catchup_on_resume = false,
   })
 end
 

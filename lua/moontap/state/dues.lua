@@ -411,7 +411,7 @@ function M.pause(state, playbook, note)
   end)
 end
 
----Takes a pause back. What was due meanwhile is not made up for.
+---Takes a pause back. What was due meanwhile is made up for only where its playbook says so.
 ---@param state moontap.State
 ---@param playbook string
 ---@param note? string
@@ -422,12 +422,19 @@ function M.resume(state, playbook, note)
   return atomic.run(db, true, function()
     local changed = must(db:run("DELETE FROM pauses WHERE playbook = ?", playbook))
     if changed == 0 then return false end
-    must(db:run("UPDATE cursors SET effective_since = ?2 WHERE playbook = ?1", playbook,
-      clock.now()))
+    must(db:run("UPDATE cursors SET resumed = ?2 WHERE playbook = ?1", playbook, clock.now()))
     must(M.note(state, "resumed", playbook, ("by %s%s"):format(state.owner.who,
       note and ": " .. note or "")))
     return true
   end)
+end
+
+---@param state moontap.State
+---@param playbook string
+---@return table|false|nil pause
+---@return table|nil err
+function M.pause_of(state, playbook)
+  return state.db:row("SELECT * FROM pauses WHERE playbook = ?", playbook)
 end
 
 ---All pauses, by playbook.

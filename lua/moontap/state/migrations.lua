@@ -222,6 +222,8 @@ CREATE TABLE used (
   [[
 -- The release of the tz database that the run's zone came from.
 ALTER TABLE runs ADD COLUMN tzdb TEXT;
+-- When a pause of the playbook ended: what was due before is made up for only where it says so.
+ALTER TABLE cursors ADD COLUMN resumed REAL;
 ]],
 }
 
