@@ -26,7 +26,8 @@ describe("a retry", function()
   -- Seconds between the two attempts of a run that fails with an error of these fields.
   local function pause(fields)
     local at = {}
-    local one = start({ make { on = { cron = "0 0 1 1 *" }, retry = { attempts = 2, base = "1s" } } },
+    local retry = { attempts = 2, base = "1s" }
+    local one = start({ make { on = { cron = "0 0 1 1 *" }, retry = retry } },
       function()
         at[#at + 1] = clock.now()
         if #at > 1 then return true end
@@ -65,7 +66,8 @@ describe("a retry", function()
 end)
 
 describe("a pause", function()
-  local HOURLY <const> = { on = { cron = "0 * * * *" }, catchup = { policy = "all", window = "1d" } }
+  local HOURLY <const> = { on = { cron = "0 * * * *" },
+                           catchup = { policy = "all", window = "1d" } }
 
   -- The verdicts of a pause of five hours, and how many runs there were when it had ended.
   local function pause(changes, while_paused)

@@ -43,7 +43,7 @@ describe("a run that ends while a create is under way", function()
   end)
 end)
 
--- Takes HTTP requests one after the other, each after `delay` seconds, and prints their first lines.
+-- Takes HTTP requests one after the other, each after so many seconds; prints their first lines.
 local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1");
   print $s->sockport, "\n";
   while ($c = $s->accept) { select undef, undef, undef, $ARGV[0]; print scalar <$c>;

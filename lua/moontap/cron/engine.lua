@@ -47,6 +47,7 @@ local TOGETHER <const> = 0.005     -- … else after so many seconds, with other
 ---@field playbook moontap.cron.Playbook
 ---@field cancel? fun(why: string) set by `run`; asks the run to end
 ---@field log? string its file; `run` sets it to nil when there is none
+---@field quota table what its creates tell of slots
 ---@field forbidden? table the error of a 403
 ---@field cancelled? string why it was asked to end
 
@@ -277,6 +278,7 @@ local function take(self, outcome, playbook)
       run = outcome.run, attempt = outcome.attempt, nominal = nominal,
       planned = due.planned, trigger = due.trigger, playbook = playbook,
       late_by = math.max(0, clock.now() - due.planned), reason = outcome.reason,
+      quota = self.tally:quota(playbook.name),
     }
   end
   self.tally:verdict(playbook.name, outcome)

@@ -67,21 +67,32 @@ local function put_durations(out, engine)
   end
 end
 
+local function put_waits(out, engine)
+  local name = PREFIX .. "quota_wait_seconds"
+  out.head(name, "summary", "How long creates waited for the account's slot.")
+  for playbook, one in each(engine) do
+    out.put(name .. "_sum", { "playbook", playbook }, one.waited)
+    out.put(name .. "_count", { "playbook", playbook }, one.waits)
+  end
+end
+
+-- One series for each of `words`: the counts of `field` by a label.
+local function put_by(out, engine, metric, label, words, field)
+  out.head(PREFIX .. metric[1], "counter", metric[2])
+  for playbook, one in each(engine) do
+    for _, word in ipairs(words) do
+      out.put(PREFIX .. metric[1], { "playbook", playbook, label, word }, one[field][word])
+    end
+  end
+end
+
 local function put_counts(out, engine)
-  out.head(PREFIX .. "runs_total", "counter", "Attempts, by how they ended.")
-  for playbook, one in each(engine) do
-    for _, result in ipairs(tally.RESULTS) do
-      out.put(PREFIX .. "runs_total", { "playbook", playbook, "result", result },
-        one.results[result])
-    end
-  end
-  out.head(PREFIX .. "runs_skipped_total", "counter", "Due times that were skipped.")
-  for playbook, one in each(engine) do
-    for _, reason in ipairs(tally.SKIPS) do
-      out.put(PREFIX .. "runs_skipped_total", { "playbook", playbook, "reason", reason },
-        one.skips[reason])
-    end
-  end
+  put_by(out, engine, { "runs_total", "Attempts, by how they ended." }, "result", tally.RESULTS,
+    "results")
+  put_by(out, engine, { "runs_started_total", "Attempts, by what asked for them." }, "trigger",
+    tally.TRIGGERS, "triggers")
+  put_by(out, engine, { "runs_skipped_total", "Due times that were skipped." }, "reason",
+    tally.SKIPS, "skips")
 end
 
 -- Metrics of one number a playbook: name, kind, help, value(one, entry), format.
@@ -89,6 +100,8 @@ local SINGLE <const> = {
   { "runs_missed_total", "counter", "Due times that were missed.",
     function(one) return one.missed end },
   { "retries_total", "counter", "Attempts after the first.", function(one) return one.retries end },
+  { "quota_slots_lost_total", "counter", "Slots that others took although they seemed free.",
+    function(one) return one.slots_lost end },
   { "runs_in_flight", "gauge", "Runs that go on.", function(one) return one.in_flight end },
   { "fire_lag_seconds", "gauge", "How late the last run started.",
     function(one) return one.lag end },
@@ -146,6 +159,7 @@ function M.text(daemon)
   put_counts(out, daemon.engine)
   put_singles(out, daemon.engine, pauses)
   put_durations(out, daemon.engine)
+  put_waits(out, daemon.engine)
   return table.concat(out.lines, "\n") .. "\n"
 end
 

@@ -30,7 +30,7 @@ local function client_of(job, policy)
   if not client then return nil, err end
   gate.set_caller(client, {
     playbook = job.playbook.name, run = ("run %d"):format(job.run),
-    priority = job.playbook.priority,
+    priority = job.playbook.priority, quota = job.quota,
     rules = rules.join(job.playbook.name, job.playbook.grants, policy),
   })
   return client

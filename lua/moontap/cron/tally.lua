@@ -8,6 +8,7 @@ local Tally = {}
 Tally.__index = Tally
 
 M.RESULTS = { "ok", "failed", "cancelled", "lost" }
+M.TRIGGERS = { "cron", "manual", "start" }
 M.SKIPS = { "mutex", "overlap", "paused", "queue", "other" }
 M.BUCKETS = { 1, 5, 10, 30, 60, 120, 300, 600, 1200, 3600 }
 
@@ -32,7 +33,8 @@ function Tally:know(name)
   if not one then
     one = { results = zeros(M.RESULTS), skips = zeros(M.SKIPS), missed = 0, retries = 0,
             in_flight = 0, last_success = 0, lag = 0, durations = {}, duration_sum = 0,
-            duration_count = 0 }
+            duration_count = 0, triggers = zeros(M.TRIGGERS), waits = 0, waited = 0,
+            slots_lost = 0 }
     for i in ipairs(M.BUCKETS) do one.durations[i] = 0 end
     self.playbooks[name] = one
   end
@@ -55,6 +57,7 @@ function Tally:started(job)
   one.in_flight = one.in_flight + 1
   one.lag = math.max(0, clock.now() - job.planned)
   if job.attempt > 1 then one.retries = one.retries + 1 end
+  one.triggers[job.trigger] = (one.triggers[job.trigger] or 0) + 1
 end
 
 function Tally:ended(job, outcome, seconds)
@@ -66,6 +69,17 @@ function Tally:ended(job, outcome, seconds)
   for i, bound in ipairs(M.BUCKETS) do
     if seconds <= bound then one.durations[i] = one.durations[i] + 1 end
   end
+end
+
+---What the creates of a playbook tell of slots.
+---@param name string
+---@return { waited: fun(seconds: number), lost: fun() }
+function Tally:quota(name)
+  local one = self:know(name)
+  return {
+    waited = function(seconds) one.waits, one.waited = one.waits + 1, one.waited + seconds end,
+    lost = function() one.slots_lost = one.slots_lost + 1 end,
+  }
 end
 
 function Tally:lost(name)

@@ -38,6 +38,7 @@ local STOP_LIMIT <const> = 10 -- seconds that leaving may take for stopping capt
 ---@field run string as the journal names it
 ---@field priority integer
 ---@field rules moontap.gate.Rules
+---@field quota? { waited: fun(seconds: number), lost: fun() } told of what its creates meet
 
 local callers = setmetatable({}, { __mode = "k" })  -- client -> caller
 local contexts = setmetatable({}, { __mode = "k" }) -- client -> context; false: no gate

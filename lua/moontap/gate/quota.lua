@@ -151,11 +151,19 @@ local function running_full(client)
   return nil
 end
 
+-- Whoever the client works for is told how long a create waited, and of a slot that was taken by
+-- others although it seemed free.
+local function tell(client, what, ...)
+  local caller = gate.caller(client)
+  if caller and caller.quota then caller.quota[what](...) end
+end
+
 -- Takes over for everybody what a refusal says of the slot.
 local function learn(client, context, intent, err)
   local is_taken = err.kind == "api"
     and (err.status == 429 or err.status == 409 and intent.wish.kind == "full")
   if not is_taken then return end
+  tell(client, "lost")
   local account = context.account
   local cap = intent.wish.kind == "full" and running_full(client)
   local ok, problem
@@ -196,7 +204,9 @@ local function queue(next, client, context, intent, params, options, path)
   end
   local cap, err = shared(client, context, intent)
   if cap or err then return cap, err and unsent(err) end
+  local began = clock.boot()
   local ok, waited = take_turn(client, context, intent)
+  tell(client, "waited", clock.boot() - began)
   if not ok then return nil, unsent(waited) end
   params, options = wish.late(intent, params, options, waited)
   return next(client, params, options, path, intent)
@@ -213,6 +223,7 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   local is_alone = not intent.row and not wanted.share_key
   if is_alone and account:is_free(wanted) then
     cap, err, body = next(client, params, options, path, intent) -- the journal writes all at once
+    if cap or not err.lost_turn then tell(client, "waited", 0) end
   end
   if not cap and (not err or err.lost_turn) then
     cap, err, body = queue(next, client, context, intent, params, options, path)

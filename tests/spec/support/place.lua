@@ -33,7 +33,9 @@ function Place:simulate(...)
     "--bucket", self.dir .. "/bucket", "--speed", tostring(M.SPEED), ... },
     { cwd = self.dir, limit = 300 })
   command.poll(function() return command.read_file(self.dir .. "/port") end)
-  for name, value in self.simulator.stdout():gmatch "([%u_]+)=([^\n]+)" do self.env[name] = value end
+  for name, value in self.simulator.stdout():gmatch "([%u_]+)=([^\n]+)" do
+    self.env[name] = value
+  end
 end
 
 --- Writes a file below the directory.
