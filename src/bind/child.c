@@ -8,12 +8,11 @@
 
 #include "../buf.h"
 #include "../task.h"
+#include "child_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <lauxlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHILD_META "moontap.child"
@@ -116,7 +115,7 @@ wait_for_room(lua_State *L, struct lua_child *lc, lua_KFunction k)
     struct sender *sender;
 
     task_check_wait(L);
-    lua_settop(L, 3);
+    lua_settop(L, 4);
     sender = lua_newuserdatauv(L, sizeof *sender, 0);
     sender->tasks = lc->tasks;
     sender->ref = task_ref(L);
@@ -275,27 +274,16 @@ child_receive_method(lua_State *L)
     return receive_on(L, LUA_OK, 0);
 }
 
-/* Opens what child:send was given to hand over; -1 when there is nothing. */
+/* Opens what child:send was given to hand over; FD is -1 when there is nothing. */
 static int
 open_file(lua_State *L, int arg, int *fd)
 {
-    struct stat st;
-    const char *path;
-
     *fd = -1;
     if (lua_isnoneornil(L, arg)) {
         return 0;
     }
-    path = lua_tostring(L, arg);
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (*fd >= 0 && fstat(*fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        return 0;
-    }
-    if (*fd >= 0) {
-        (void)close(*fd);
-        errno = EINVAL;
-    }
-    return -1;
+    *fd = child_file_open(lua_tostring(L, arg + 1), lua_tostring(L, arg));
+    return *fd >= 0 ? 0 : -1;
 }
 
 static int
@@ -326,15 +314,17 @@ send_on(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* child:send(text [, path]) -> true | nil, err. The regular file at PATH, no link,
- * goes along, open for reading. Waits for room. */
+/* child:send(text [, path [, root]]) -> true | nil, err. The regular file at PATH,
+ * no link, goes along, open for reading; with ROOT it is below that (child_file.h).
+ * Waits for room. */
 static int
 child_send_method(lua_State *L)
 {
     (void)check_handle(L);
     (void)luaL_checkstring(L, 2);
-    if (!lua_isnoneornil(L, 3)) {
-        luaL_argcheck(L, strlen(luaL_checkstring(L, 3)) == lua_rawlen(L, 3), 3,
+    lua_settop(L, 4);
+    for (int arg = 3; arg <= 4 && !lua_isnoneornil(L, arg); arg++) {
+        luaL_argcheck(L, strlen(luaL_checkstring(L, arg)) == lua_rawlen(L, arg), arg,
                       "a path cannot hold a NUL byte");
     }
     luaL_checkstack(L, 8, NULL);

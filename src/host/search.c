@@ -125,6 +125,7 @@ static const char *const harmless[] = {
     "moontap.child.data",
     "moontap.child.globals",
     "moontap.child.main",
+    "moontap.child.outside",
     "moontap.child.pcaps",
     "moontap.child.protocol",
     "moontap.child.rpc",

@@ -2,7 +2,10 @@
 -- Reading one that is not defined is an error, as everywhere in scripts.
 
 local clock = require "moontap.clock"
+local later = require "moontap.later"
 local rpc = require "moontap.child.rpc"
+
+local outside = later "moontap.child.outside"
 
 local M = {}
 
@@ -34,9 +37,10 @@ local function requirer(env)
     end
     if loaded[name] ~= nil then return loaded[name] end
     if name == "pcaps" then return env.pcaps end
-    if env[name] ~= nil and rawget(env, name) == env[name] and type(env[name]) == "table" then
-      return env[name] -- "string", "moontap", …
-    end
+    if name == "io" then return outside.io end
+    if type(env[name]) == "table" then return env[name] end -- "string", "moontap", …
+    if outside.module(name) then return outside.module(name) end
+    if outside.no_module(name) then error(outside.no_module(name), 2) end
     if type(search_own(name)) == "function" then return std_require(name) end
     local text, path = rpc.call("source", name)
     if loaded[name] ~= nil then return loaded[name] end -- another task was faster
@@ -50,7 +54,7 @@ local function requirer(env)
 end
 
 local function make_os()
-  return {
+  local library = {
     clock = os.clock, difftime = os.difftime,
     time = function(when)
       if when ~= nil then return std_time(when) end
@@ -60,6 +64,9 @@ local function make_os()
       return std_date(format or "%c", when or math.floor(clock.now()))
     end,
   }
+  return setmetatable(library, { __metatable = false, __index = function(_, name)
+    outside.explain("os", name)
+  end })
 end
 
 --- The globals.
@@ -75,7 +82,11 @@ function M.new()
       rawset(env, name, pcaps)
       return pcaps
     end
-    error("undefined global '" .. tostring(name) .. "'", 2)
+    if name == "io" then
+      rawset(env, name, outside.io)
+      return outside.io
+    end
+    error(outside.reason(name) or "undefined global '" .. tostring(name) .. "'", 2)
   end })
   env.require = requirer(setmetatable({}, {
     __index = function(_, name)

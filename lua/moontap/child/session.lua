@@ -26,9 +26,11 @@ Session.__index = Session
 
 --- What an effect returns to hand a file over: the process gets it open for reading.
 ---@param path string of a regular file
+---@param root? string directory that `path` is below, without links and ".." on the way
 ---@return table
-function M.file(path)
-  return setmetatable({ path = path }, FILE)
+function M.file(path, root)
+  if path:find("\0", 1, true) then error("a path cannot hold a NUL byte", 2) end
+  return setmetatable({ path = path, root = root }, FILE)
 end
 
 local SPAWN <const> = { "memory", "cpu", "frame_max", "send_max", "per_second", "output_max" }
@@ -59,13 +61,13 @@ function M.open(options)
   return self
 end
 
-local function send(self, frame, path)
+local function send(self, frame, file)
   if self.is_virtual then frame.now = clock.now() end
   local ok, text = pcall(protocol.encode, frame)
   if not ok then return nil, errors.new("usage", text) end
   self.child:hold(self.is_virtual)
   self.sent = self.sent + 1
-  return self.child:send(text, path)
+  return self.child:send(text, file and file.path, file and file.root)
 end
 
 local function cancel_child(self)
@@ -91,13 +93,13 @@ end
 
 -- Results as they cross: a capture is a plain table there, with its cf-ray beside it.
 local function answer_of(id, ...)
-  local frame, path = { id = id }, nil
+  local frame, file = { id = id }, nil
   local results = table.pack(...)
   for i = 1, results.n do
     local value = results[i]
     local meta = type(value) == "table" and getmetatable(value)
     if meta == FILE then
-      path, frame.file, results[i] = value.path, i, true
+      file, frame.file, results[i] = value, i, true
     elseif errors.is(value) then
       results[i] = protocol.from_error(value)
       frame.err_at = i
@@ -106,20 +108,20 @@ local function answer_of(id, ...)
     end
   end
   frame.values = protocol.pack(table.unpack(results, 1, results.n))
-  return frame, path
+  return frame, file
 end
 
 local function call_effect(self, frame)
   local results = table.pack(pcall(self.effects[frame.call], protocol.unpack(frame.args)))
-  local answer, path
+  local answer, file
   if not results[1] then
     local why = results[2]
     answer = { id = frame.id, raise = errors.is(why) and protocol.from_error(why)
       or { message = (tostring(why):gsub("^[^\n:]+:%d+: ", "")) } }
   else
-    answer, path = answer_of(frame.id, table.unpack(results, 2, results.n))
+    answer, file = answer_of(frame.id, table.unpack(results, 2, results.n))
   end
-  local ok, err = send(self, answer, path)
+  local ok, err = send(self, answer, file)
   if not ok and errors.is(err) then
     send(self, { id = frame.id, values = protocol.pack(nil, protocol.from_error(err)), err_at = 2 })
   end

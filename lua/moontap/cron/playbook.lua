@@ -156,7 +156,8 @@ local FIELDS <const> = {
 
 local KNOWN <const> = {
   "account", "api", "catchup", "catchup_on_resume", "dst", "enabled", "grants", "jitter",
-  "max_queue", "name", "on", "on_lost", "on_start", "overlap", "ping", "priority", "retry", "run", "timeout", "tz", "uses",
+  "max_queue", "name", "on", "on_lost", "on_start", "overlap", "ping", "priority", "retry", "run",
+  "timeout", "tz", "uses",
 }
 
 -- Fields that playbooks with other triggers have.

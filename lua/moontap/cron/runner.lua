@@ -10,9 +10,9 @@ local errors = require "moontap.errors"
 local files = require "moontap.cron.files"
 local gate = require "moontap.gate"
 local host = require "moontap.native.host"
-local http = require "moontap.http"
 local log = require "moontap.log"
 local opened = require "pcaps.opened"
+local outside = require "moontap.cron.outside"
 local pcaps = require "pcaps"
 local pings = require "moontap.cron.pings"
 local rules = require "moontap.gate.rules"
@@ -64,22 +64,18 @@ local function effects_of(job, client)
   for _, verb in ipairs { "create", "list", "delete", "validate" } do
     effects["pcaps.ownership." .. verb] = watched(job, client.ownership[verb])
   end
+  local set = gate.caller(client).rules
   effects["pcaps.download"] = watched(job, function(id, path, options)
     if path ~= nil then
-      local why = type(path) ~= "string" and "a path is text"
-        or rules.refuses_file(gate.caller(client).rules, path)
+      local why = type(path) ~= "string" and "a path is text" or rules.refuses_file(set, path)
       if why then return nil, errors.new("denied", why, { sent = "no" }) end
     end
-    return client.download(id, path, options)
+    local written, err = client.download(id, path, options)
+    if written then job.files[written] = true end
+    return written, err
   end)
-  effects["http.request"] = function(request)
-    local url = type(request) == "table" and tostring(request.url) or ""
-    local name = url:match "^https?://%[?([^/:%]?#@]+)" or "?"
-    local why = rules.refuses_http(gate.caller(client).rules, name)
-    if why then return nil, errors.new("denied", why, { sent = "no" }) end
-    if type(request) == "table" then request.to_file, request.redirects = nil, 0 end
-    return http.request(request)
-  end
+  effects["http.request"] = outside.http(set)
+  effects["file.open"] = outside.open(set, job.files)
   return effects
 end
 
@@ -139,7 +135,7 @@ function M.new(options)
   local tell = options.pings or pings.new()
   return function(job)
     local lines <close> = runlog.new(options.dir, job)
-    job.captures, job.creates = {}, creates.new()
+    job.captures, job.files, job.creates = {}, {}, creates.new()
     local client, err = client_of(job, options.policy and options.policy())
     if not client then
       lines:say("failed: " .. err.message)

@@ -291,7 +291,7 @@ function M.refuses_verb(rules, verb, bucket_uri)
   end
 end
 
----Why a request to `host` may not be, or nil. Without grants none is.
+---Why a request to `host`, in small letters, may not be, or nil. Without grants none is.
 ---@param rules moontap.gate.Rules
 ---@param host string
 ---@return string|nil
@@ -300,7 +300,9 @@ function M.refuses_http(rules, host)
     return denied("HTTP to " .. host, "the defaults", "http: none granted")
   end
   for _, layer in ipairs(rules.layers) do
-    if not in_list(layer.grants.http or {}, host) then
+    local is_named = false
+    for _, name in ipairs(layer.grants.http or {}) do is_named = is_named or name:lower() == host end
+    if not is_named then
       return denied("HTTP to " .. host, layer.whose, "http")
     end
   end
@@ -324,6 +326,38 @@ function M.refuses_file(rules, path)
       return denied("writing " .. path, layer.whose, "files")
     end
   end
+end
+
+local function dir_above(layer, path)
+  local found
+  for _, dir in ipairs(layer.grants.files or {}) do
+    local root = dir:gsub("/+$", "")
+    local is_above = path:sub(1, #root + 1) == root .. "/"
+    if is_above and (not found or #root > #found) then found = root end
+  end
+  return found
+end
+
+---The granted directory below which the file `path` may be read; or nil and why not. The operator
+---has to name it: a playbook's own word would open all that the daemon can read.
+---@param rules moontap.gate.Rules
+---@param path string
+---@return string|nil
+---@return string|nil why
+function M.root_to_read(rules, path)
+  local what, root = "reading " .. path, nil
+  for _, layer in ipairs(rules.layers) do
+    local dir = dir_above(layer, path)
+    if not dir and (layer.grants.files or layer.is_operator) then
+      return nil, denied(what, layer.whose, "files")
+    end
+    if layer.is_operator and (not root or #dir > #root) then root = dir end
+  end
+  if not root then
+    return nil, denied(what, "the defaults", "files: a playbook reads what it has downloaded; "
+      .. "other directories need an entry of the operator's policy with files")
+  end
+  return root
 end
 
 ---The least number of captures a day that a layer allows, or nil.

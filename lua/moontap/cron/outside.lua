@@ -1,0 +1,79 @@
+-- outside: what a run reaches besides the API, on the host's side: HTTP to granted hosts, and files
+-- that it downloaded or that the operator's policy lets it read.
+
+local child = require "moontap.child.runner"
+local errors = require "moontap.errors"
+local http = require "moontap.http"
+local rules = require "moontap.gate.rules"
+
+local M = {}
+
+local BODY_MAX <const> = 384 << 10 -- what fits into a frame, whatever it is
+
+local function deny(why)
+  return nil, errors.new("denied", why, { sent = "no" })
+end
+
+-- Text that a frame can hold is left; other bytes become hexadecimal digits.
+local function is_plain(text)
+  return utf8.len(text) ~= nil and not text:find "[\0-\8\11\12\14-\31\127]"
+end
+
+local function to_hex(text)
+  return (text:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+end
+
+local function from_hex(text)
+  if type(text) ~= "string" or text:find "%X" or #text % 2 ~= 0 then return nil end
+  return (text:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end))
+end
+
+local function pass_on(response)
+  for name, value in pairs(response.headers) do
+    if not utf8.len(value) then response.headers[name] = value:gsub("[\128-\255]", "?") end
+  end
+  if response.body and not is_plain(response.body) then
+    response.body_hex, response.body = to_hex(response.body), nil
+  end
+  return response
+end
+
+---The effect "http.request" of a run.
+---@param set moontap.gate.Rules
+---@return fun(request: any): table|nil, table|nil
+function M.http(set)
+  return function(request)
+    if type(request) ~= "table" then
+      error(("http.request: expected a table, got a %s"):format(type(request)), 0)
+    end
+    local name = tostring(request.url):match "^%a+://%[?([^/:%]?#@]+)" or "?"
+    local why = rules.refuses_http(set, name:lower())
+    if why then return deny(why) end
+    if request.to_file ~= nil then return deny "to_file: a playbook writes no files but captures" end
+    if request.body_hex ~= nil then
+      request.body, request.body_hex = from_hex(request.body_hex), nil
+    end
+    local max = math.tointeger(request.body_max)
+    request.body_max = max and max >= 0 and max < BODY_MAX and max or BODY_MAX
+    request.redirects = 0 -- another host may not be granted
+    local response, err = http.request(request)
+    if not response then return nil, err end
+    return pass_on(response)
+  end
+end
+
+---The effect "file.open" of a run.
+---@param set moontap.gate.Rules
+---@param own table<string, true> what the run has downloaded
+---@return fun(path: any): any, table|nil
+function M.open(set, own)
+  return function(path)
+    if type(path) ~= "string" then error("file.open: expected a path", 0) end
+    if own[path] then return child.file(path) end
+    local root, why = rules.root_to_read(set, path)
+    if not root then return deny(why) end
+    return child.file(path:sub(#root + 2), root == "" and "/" or root)
+  end
+end
+
+return M

@@ -1,0 +1,109 @@
+-- What runs of a daemon reach besides the API: granted files and hosts, what they have downloaded,
+-- and nothing else.
+
+local command = require "support.command"
+local lfs = require "lfs"
+local places = require "support.place"
+
+-- Answers each request with the same bytes.
+local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1");
+  print $s->sockport, "\n";
+  while ($c = $s->accept) { while (<$c>) { last if $_ eq "\r\n" }
+    print $c "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\xff\x00"; close $c }]]
+
+local place, peer
+
+before_each(function() place = places.new() end)
+after_each(function()
+  if peer then peer.signal "KILL" peer.wait() end
+  peer = nil
+  place:close()
+end)
+
+describe("a run", function()
+  it("reads what it has downloaded, and what the operator lets it read", function()
+    lfs.mkdir(place.dir .. "/lists")
+    place:write("lists/targets", "203.0.113.10\n")
+    place:write("secret", "do not show\n")
+    assert(lfs.link("../secret", place.dir .. "/lists/link", true))
+    place:simulate()
+    place:write("policy.lua", ([[return { ["may"] = { files = { %q } }, ["*"] = {},
+      ["wide"] = { files = { %q } } }]]):format(place.dir .. "/lists", place.dir .. "/lists"))
+    local tries = ([[
+      local dir = %q
+      local function try(name)
+        local f <close>, why, err = io.open(dir .. name)
+        print(name, f and f:read() or err and err.kind or why)
+      end
+      try "/lists/targets" try "/lists/link" try "/secret" try "/lists/../secret"
+      try "/state/moontap/state.db"]]):format(place.dir)
+    place:playbook("may", [[
+      local cap = assert(pcaps.create { type = "simple", time_limit = 60, packet_limit = 20,
+        filter_v1 = { destination_port = 53 } })
+      assert(cap:wait())
+      local path = assert(cap:download())
+      local f <close> = assert(io.open(path, "rb"))
+      print("magic", ("<I4"):unpack(f:read(4)) == 0xa1b2c3d4)]] .. tries)
+    place:playbook("wide", tries, ("grants = { files = { %q } },"):format(place.dir))
+    place:start { "--policy", place.dir .. "/policy.lua" }
+    -- the entry for all names no directory: every entry that matches has to pass
+    local _, log = place:once "may"
+    assert.matches("magic\ttrue\n", log)
+    assert.matches("/lists/targets\tdenied\n", log)
+    assert.equal(0, (place:stop()))
+    place:write("policy.lua", ([[return { ["*"] = { files = { %q } } }]]):format(
+      place.dir .. "/lists"))
+    place:start { "--policy", place.dir .. "/policy.lua" }
+    _, log = place:once("wide", 1)
+    assert.matches("/lists/targets\t203.0.113.10\n", log)
+    assert.matches("/lists/link\tio\n", log)
+    assert.matches("/secret\tdenied\n", log)
+    assert.matches("/lists/../secret\tio\n", log)
+    assert.matches("/state.db\tdenied\n", log)
+    assert.equal(0, (place:stop()))
+    place:start() -- a playbook's own word is not enough
+    _, log = place:once("wide", 2)
+    assert.matches("/lists/targets\tdenied\n", log)
+    assert.matches("/secret\tdenied\n", log)
+  end)
+
+  it("reaches hosts that are granted, by no other way", function()
+    peer = command.start { "perl", "-MIO::Socket::INET", "-e", PEER }
+    local port = command.poll(function() return peer.stdout():match "^(%d+)\n" end)
+    local body = ([[
+      local http, port = require "moontap.http", %s
+      local function try(url, more)
+        local request = more or {}
+        request.url = url:gsub("PORT", port)
+        local ok, answer, err = pcall(http.request, request)
+        print(url, ok and answer and answer.body == "\255\0" and "bytes" or not ok and "raised"
+          or err and err.kind)
+      end
+      try "http://127.0.0.1:PORT/"
+      try "HTTP://LOCALHOST:PORT/"
+      try "http://127.0.0.2:PORT/"
+      try "http://127.0.0.1@127.0.0.2:PORT/"
+      try "http://127.0.0.1:80@127.0.0.2:PORT/"
+      try "http://127.0.0.1\\@127.0.0.2:PORT/"
+      try "file:///etc/passwd"
+      try("http://localhost:PORT/file", { to_file = "/tmp/never" })]]):format(port)
+    place:playbook("web", body, 'grants = { http = { "127.0.0.1", "localhost" } },')
+    place:playbook("none", body)
+    place:start()
+    local _, log = place:once "web"
+    local function outcome(url)
+      local at = select(2, log:find(url .. "\t", 1, true))
+      return log:match("^[^\n]*", at + 1)
+    end
+    assert.equal("bytes", outcome "http://127.0.0.1:PORT/")
+    assert.equal("bytes", outcome "HTTP://LOCALHOST:PORT/")
+    assert.equal("denied", outcome "http://127.0.0.2:PORT/")
+    assert.equal("raised", outcome "http://127.0.0.1@127.0.0.2:PORT/")
+    assert.equal("raised", outcome "http://[hidden]@127.0.0.2:PORT/")
+    assert.equal("denied", outcome "http://127.0.0.1\\@127.0.0.2:PORT/")
+    assert.equal("denied", outcome "file:///etc/passwd")
+    assert.equal("denied", outcome "http://localhost:PORT/file")
+    _, log = place:once("none", 1)
+    assert.equal("denied", outcome "http://127.0.0.1:PORT/")
+  end)
+end)
