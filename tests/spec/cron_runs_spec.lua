@@ -67,3 +67,26 @@ describe("the ping of a run", function()
       .. "POST /x%?rid=00000000%-0000%-4000%-8000%-000000000001 HTTP/1.1\r\n$", peer.stdout())
   end)
 end)
+
+describe("~ in a schedule", function()
+  it("is shown as the daemon has drawn it, and said to be open before", function()
+    place:playbook("drawn", "", nil, "~ ~ * * *")
+    local pb = place.dir .. "/pb"
+    assert.matches("warning   ~ is not drawn yet", place:succeeds("check", pb))
+    local status, before, words = place:run("schedule", "--json", pb)
+    assert.equal(0, status)
+    assert.matches("drawn: ~ is not drawn yet", words)
+    assert.matches('"undrawn": true', before)
+    assert.is_nil(command.read_file(place.dir .. "/state/moontap/state.db"))
+    place:start()
+    local next_at = place:get("/metrics"):match "next_run_timestamp_seconds{[^}]*} (%d+)"
+    local out
+    status, out, words = place:run("schedule", "--json", pb)
+    assert.same({ 0, "" }, { status, words })
+    local clock = require "moontap.clock"
+    assert.equal(clock.format(tonumber(next_at)), out:match '"nominal": "([^"]+)"')
+    assert.is_nil(out:find "undrawn")
+    assert.is_nil(place:succeeds("check", pb):find("not drawn", 1, true))
+    assert.matches(out:match '"nominal": "([^"]+)"', place:succeeds("check", pb), 1, true)
+  end)
+end)

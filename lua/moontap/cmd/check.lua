@@ -5,6 +5,7 @@ local config = require "moontap.config"
 local json = require "moontap.json"
 local policies = require "moontap.gate.policy"
 local rules = require "moontap.gate.rules"
+local seeds = require "moontap.cmd.seeds"
 local show = require "moontap.cmd.showcron"
 local times = require "moontap.cron.times"
 local zone = require "moontap.cmd.zone"
@@ -19,19 +20,22 @@ local M = {
     .. "it) in a process that is shut in, and prints what they mean, their next five due times, "
     .. "every warning and what they may do. The exit status is 1 when one of them cannot be used.",
   arguments = { { "paths", name = "PATH", help = "files or directories", repeated = true } },
-  options = { { "--policy", arg = "FILE", help = "the operator's bounds for playbooks" } },
+  options = {
+    { "--policy", arg = "FILE", help = "the operator's bounds for playbooks" },
+    { "--state", arg = "DIR", help = "the daemon's, which has drawn ~ (else "
+      .. "XDG_STATE_HOME/moontap)" },
+  },
   groups = { "output" },
   examples = { "moontap check scripts/playbooks" },
 }
 
--- The seed of ~ is drawn when a daemon first sees a playbook: until then this one shows the like.
-local SEED <const> = 1
-
-local function facts_of(playbook, policy)
-  local list = times.new(playbook, SEED)
+local function facts_of(playbook, policy, drawn)
+  local seed, is_undrawn = seeds.of(drawn, playbook)
+  local list = times.new(playbook, seed)
   local set = rules.join(playbook.name, playbook.grants, policy)
   local warnings = list:warnings()
   for _, warning in ipairs(rules.warnings(set)) do warnings[#warnings + 1] = warning end
+  if is_undrawn then warnings[#warnings + 1] = seeds.WARNING end
   local fires = json.array {}
   for i, nominal in ipairs(list:list(clock.now(), math.huge, FIRES)) do
     fires[i] = { nominal = show.time(nominal), planned = show.time(list:planned(nominal)),
@@ -76,9 +80,12 @@ function M.run(args)
   local list
   list, err = show.load(args)
   if not list then return nil, err end
+  local drawn
+  drawn, err = seeds.read()
+  if not drawn then return nil, err end
   local bad, out = 0, json.array {}
   for i, one in ipairs(list) do
-    local facts = one.playbook and facts_of(one.playbook, policy)
+    local facts = one.playbook and facts_of(one.playbook, policy, drawn)
       or { problems = json.array(one.problems) }
     if not one.playbook then bad = bad + 1 end
     if config.json then

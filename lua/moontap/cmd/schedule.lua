@@ -4,6 +4,7 @@
 local config = require "moontap.config"
 local errors = require "moontap.errors"
 local json = require "moontap.json"
+local seeds = require "moontap.cmd.seeds"
 local show = require "moontap.cmd.showcron"
 local times = require "moontap.cron.times"
 
@@ -22,17 +23,22 @@ local M = {
   options = {
     { "--from", arg = "TIME", help = "RFC 3339, a day, or from now on: 2h, -2h (now)" },
     { "--to", arg = "TIME", help = "likewise (a day after --from)" },
+    { "--state", arg = "DIR", help = "the daemon's, which has drawn ~ (else "
+      .. "XDG_STATE_HOME/moontap)" },
   },
   groups = { "output" },
   examples = { "moontap schedule playbooks --from 2026-10-25 --to 2026-10-26" },
 }
 
-local function add_fires(rows, one, from, to)
-  local list = times.new(one.playbook, 1)
+local function add_fires(rows, one, from, to, drawn)
+  local seed, is_undrawn = seeds.of(drawn, one.playbook)
+  local list = times.new(one.playbook, seed)
+  if is_undrawn then io.stderr:write(("moontap: %s: %s\n"):format(one.name, seeds.WARNING)) end
   for _, nominal in ipairs(list:list(from - 1, to, ROWS_MAX - #rows)) do
     if nominal >= from then
       rows[#rows + 1] = { nominal = nominal, planned = list:planned(nominal), playbook = one.name,
-                          zone = list:zone(), account = one.playbook.account or "" }
+                          zone = list:zone(), account = one.playbook.account or "",
+                          undrawn = is_undrawn or nil }
     end
   end
 end
@@ -80,10 +86,13 @@ function M.run(args)
   if not from then return nil, to end
   local list, err = show.load(args)
   if not list then return nil, err end
+  local drawn
+  drawn, err = seeds.read()
+  if not drawn then return nil, err end
   local rows, bad = {}, 0
   for _, one in ipairs(list) do
     if one.playbook then
-      add_fires(rows, one, from, to)
+      add_fires(rows, one, from, to, drawn)
     else
       bad = bad + 1
       io.stderr:write(("moontap: %s cannot be used: see moontap check\n"):format(one.file))

@@ -518,6 +518,18 @@ function M.cursor(state, playbook)
   return state.db:row("SELECT * FROM cursors WHERE playbook = ?", playbook)
 end
 
+---What ~ is drawn from, of each playbook that was ever scheduled here.
+---@param state moontap.State
+---@return table<string, integer>|nil
+---@return table|nil err
+function M.seeds(state)
+  local rows, err = state.db:rows "SELECT playbook, seed FROM cursors"
+  if not rows then return nil, err end
+  local seeds = {}
+  for _, row in ipairs(rows) do seeds[row.playbook] = row.seed end
+  return seeds
+end
+
 ---Names of all playbooks that were ever scheduled here.
 ---@param state moontap.State
 ---@return string[]|nil
