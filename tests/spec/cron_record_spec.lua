@@ -171,3 +171,29 @@ describe("on_start", function()
     assert.equal("on_start", problems({ on_start = "yes", on = { cron = "@daily" } })[1].path)
   end)
 end)
+
+describe("logs", function()
+  it("are kept up to a size, those of failures longest", function()
+    local logs, sys = require "moontap.cron.logs", require "moontap.native.sys"
+    local runlog = require "moontap.cron.runlog"
+    local kept = logs.new(state, 10000)
+    local one = engines.start(state, { make {} }, function(job)
+      local lines = runlog.new(dir, job)
+      lines:write(("x"):rep(900))
+      lines:close()
+      kept:added(job.log)
+      if job.run <= 4 then return nil, errors.new("script", "bad luck") end
+      return true
+    end, { log_of = function(run) return runlog.path(dir, run) end })
+    run_for(one, 30 * 60)
+    local runs, names = assert(dues.runs(state, { limit = 100 })), {}
+    for _, run in ipairs(runs) do
+      assert.equal(run.log ~= "", sys.stat(runlog.path(dir, run.id)) ~= nil)
+      if run.log ~= "" then table.insert(names, 1, run.id) end
+      assert.equal(run.log ~= "", runlog.read(dir, run) ~= nil)
+    end
+    assert.equal(30, #runs)
+    assert.is_true(kept:measure() <= 10000)
+    assert.same({ 1, 2, 3, 4, 25, 26, 27, 28, 29, 30 }, names)
+  end)
+end)

@@ -11,6 +11,7 @@ local gate = require "moontap.gate"
 local host = require "moontap.native.host"
 local lock = require "moontap.lock"
 local log = require "moontap.log"
+local logs = require "moontap.cron.logs"
 local metrics = require "moontap.cron.metrics"
 local pings = require "moontap.cron.pings"
 local policies = require "moontap.gate.policy"
@@ -256,7 +257,8 @@ function M.run(args)
   self.engine = engine.new {
     state = state, runs_max = args.max_runs, on_tick = make_heartbeat(),
     log_of = function(run) return runlog.path(state.dir, run) end,
-    run = runner.new { dir = state.dir, policy = function() return self.policy end,
+    run = runner.new { dir = state.dir, logs = logs.new(state),
+                       policy = function() return self.policy end,
                        pings = self.pings },
   }
   local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over

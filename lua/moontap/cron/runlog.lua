@@ -2,6 +2,7 @@
 -- keep: a run that prints nothing and ends well has none, and reading it tells as much.
 
 local clock = require "moontap.clock"
+local errors = require "moontap.errors"
 local log = require "moontap.log"
 local sys = require "moontap.native.sys"
 
@@ -85,6 +86,10 @@ Log.__close = Log.close
 ---@return table|nil err
 function M.read(dir, row)
   local path = M.path(dir, row.id)
+  if row.log == "" then
+    return nil, errors.new("io", ("the log of run %d was removed, as the oldest are when there is "
+      .. "too much of all"):format(row.id))
+  end
   if sys.stat(path) then return sys.read_file(path, READ_MAX) end
   local text = ""
   if row.started then

@@ -129,7 +129,8 @@ local function perform(job, client, lines)
 end
 
 ---A function that makes runs.
----@param options { dir: string, policy?: fun(): table|nil, pings?: table } dir: of the state
+---@param options { dir: string, policy?: (fun(): table|nil), pings?: table, logs?: table } dir:
+---  of the state
 ---@return fun(job: moontap.cron.Job): any, table?
 function M.new(options)
   local tell = options.pings or pings.new()
@@ -154,7 +155,11 @@ function M.new(options)
       and ("%s: %s"):format(err.kind, err.message) or tostring(err))
     lines:say(text, is_good)
     if not is_good and errors.is(err) and err.traceback then lines:say(err.traceback) end
-    if not lines:close() then job.log = nil end
+    if not lines:close() then
+      job.log = nil
+    elseif options.logs then
+      options.logs:added(runlog.path(options.dir, job.run))
+    end
     tell:send(job.playbook, job.run, is_good and "" or "/fail", text)
     if result == nil and err == nil then return true end
     return result, err

@@ -495,6 +495,29 @@ function M.runs(state, filter)
     filter.open and 1 or 0, filter.limit)
 end
 
+---Runs that have ended and have a log, those that went well first, the oldest first.
+---@param state moontap.State
+---@return { id: integer, log: string }[]|nil
+---@return table|nil err
+function M.logged(state)
+  return state.db:rows("SELECT id, log FROM runs WHERE log <> '' AND ended IS NOT NULL "
+    .. "ORDER BY state <> 'ok', id")
+end
+
+---Notes that the logs of runs were removed: they have the name "".
+---@param state moontap.State
+---@param runs integer[]
+---@return any ok
+---@return table|nil err
+function M.forget_logs(state, runs)
+  return atomic.run(state.db, false, function()
+    for _, run in ipairs(runs) do
+      must(state.db:run("UPDATE runs SET log = '' WHERE id = ?", run))
+    end
+    return true
+  end)
+end
+
 ---What became of the due time of a playbook at `at`, and of its neighbours when there is none.
 ---@param state moontap.State
 ---@param playbook string
@@ -577,7 +600,7 @@ function M.purge(state)
       .. "CASE WHEN has_failed THEN ?3 ELSE ?2 END", KEPT_ROWS, now - KEPT, now - KEPT_FAILED))
     local logs = {}
     for _, due in ipairs(old) do
-      for _, run in ipairs(must(db:rows("SELECT log FROM runs WHERE due = ? AND log IS NOT NULL",
+      for _, run in ipairs(must(db:rows("SELECT log FROM runs WHERE due = ? AND log <> ''",
         due.id))) do
         logs[#logs + 1] = run.log
       end
