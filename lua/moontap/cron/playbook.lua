@@ -340,6 +340,10 @@ function M.check(data, file)
     return nil, problems, default_name(file)
   end
   local playbook = read(data, file, note)
+  if data.name == nil and not name(playbook.name) then
+    note("name", ("%q, from the file, is none of letters, digits, '_', '.' and '-': give another")
+      :format(playbook.name))
+  end
   check_schedules(playbook, data.on, note)
   table.sort(problems, function(a, b)
     if a.path ~= b.path then return a.path < b.path end
