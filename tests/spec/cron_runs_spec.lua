@@ -14,7 +14,7 @@ pcaps.create { type = "simple", time_limit = 60, packet_limit = 20,
 
 describe("a run that ends while a create is under way", function()
   it("lets it finish: it is written down as what it became", function()
-    place:simulate("--fault", "create:late_answer,seconds=3")
+    place:simulate("--fault", "create:late_answer,seconds=1.5")
     place:playbook("hasty", CREATE, 'timeout = "1s",')
     place:start()
     local one = place:once "hasty"
@@ -54,8 +54,18 @@ describe("the ping of a run", function()
 
   after_each(function() peer.signal "KILL" peer.wait() end)
 
+  it("has one beside it that says that schedules are kept", function()
+    peer = command.start { "perl", "-MIO::Socket::INET", "-e", PEER, "0" }
+    local port = command.poll(function() return peer.stdout():match "^(%d+)\n" end)
+    place:start { "--heartbeat", ("http://127.0.0.1:%s/beat"):format(port) }
+    command.poll(function() return peer.stdout():find("POST /beat HTTP/1.1", 1, true) end)
+    local status, _, err = place:run("cron", "--heartbeat", "nonsense", place.dir .. "/pb")
+    assert.equal(2, status)
+    assert.matches("--heartbeat: expected a URL", err, 1, true)
+  end)
+
   it("is sent in order, also when the daemon ends with that run", function()
-    peer = command.start { "perl", "-MIO::Socket::INET", "-e", PEER, "0.7" }
+    peer = command.start { "perl", "-MIO::Socket::INET", "-e", PEER, "0.4" }
     local port = command.poll(function() return peer.stdout():match "^(%d+)\n" end)
     place:playbook("told", "moontap.sleep(0.3)",
       ('ping = "http://127.0.0.1:%s/x/",'):format(port))

@@ -17,6 +17,7 @@ local M = {
     { "--policy", arg = "FILE", help = "the operator's bounds for playbooks" },
     { "--listen", arg = "ADDR:PORT", help = "serve /metrics and /healthz there" },
     { "--port-file", arg = "FILE", help = "write the port of --listen to FILE" },
+    { "--heartbeat", arg = "URL", help = "a dead-man URL, told each minute that it goes on" },
     { "--watch", help = "load anew when a file changes" },
     { "--drain", arg = "DURATION", convert = options.convert.duration,
       help = "how long SIGTERM waits for runs (1m)" },

@@ -27,6 +27,7 @@ local M = {}
 
 local DRAIN <const> = 60      -- seconds
 local WATCH_EVERY <const> = 1
+local BEAT_EVERY <const> = 60
 local STOPPED <const> = 4     -- exit status after a second signal
 local PUBLIC <const> = 420    -- 0644
 
@@ -175,6 +176,16 @@ local function make_heartbeat()
   end
 end
 
+-- A dead-man URL is told by it too: that a machine is up says nothing about its schedules.
+local function make_beat(self)
+  local url, told = self.args.heartbeat, -BEAT_EVERY
+  return function()
+    if not url or clock.boot() - told < BEAT_EVERY then return end
+    told = clock.boot()
+    self.pings:beat(url)
+  end
+end
+
 local function open_server(self)
   if not self.args.listen then return true end
   local server, err = metrics.listen(self.args.listen, self)
@@ -241,6 +252,10 @@ function M.run(args)
   if #args.paths == 0 then
     return nil, errors.new("usage", "cron: which files or directories of playbooks?")
   end
+  if args.heartbeat and not args.heartbeat:find "^https?://[^/%s]" then
+    return nil, errors.new("usage", ("--heartbeat: expected a URL, got '%s'"):format(
+      args.heartbeat))
+  end
   local held, err = lock.take "cron"
   if not held then
     if errors.is(err, "skipped") then
@@ -254,8 +269,9 @@ function M.run(args)
   gate.open()
   local self = setmetatable({ args = args, state = state, broken = {}, by_file = {},
                               pings = pings.new() }, Daemon)
+  local watchdog, beat = make_heartbeat(), make_beat(self)
   self.engine = engine.new {
-    state = state, runs_max = args.max_runs, on_tick = make_heartbeat(),
+    state = state, runs_max = args.max_runs, on_tick = function() watchdog() beat() end,
     log_of = function(run) return runlog.path(state.dir, run) end,
     run = runner.new { dir = state.dir, logs = logs.new(state),
                        policy = function() return self.policy end,

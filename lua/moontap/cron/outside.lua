@@ -49,7 +49,9 @@ function M.http(set)
     local name = tostring(request.url):match "^%a+://%[?([^/:%]?#@]+)" or "?"
     local why = rules.refuses_http(set, name:lower())
     if why then return deny(why) end
-    if request.to_file ~= nil then return deny "to_file: a playbook writes no files but captures" end
+    if request.to_file ~= nil then
+      return deny "to_file: a playbook writes no files but captures"
+    end
     if request.body_hex ~= nil then
       request.body, request.body_hex = from_hex(request.body_hex), nil
     end

@@ -1,5 +1,6 @@
--- pings: tells the dead-man URLs of playbooks how their runs begin and end: each within a short
--- time, those of a run in their order, and none of them can fail a run.
+-- pings: tells the dead-man URLs of playbooks how their runs begin and end, and that of the daemon
+-- that its loop goes on: each within a short time, those of a run in their order, and none of them
+-- can fail a run.
 
 local http = require "moontap.http"
 local log = require "moontap.log"
@@ -22,11 +23,11 @@ local function url_of(playbook, run, what)
   return ("%s%s?rid=00000000-0000-4000-8000-%012x"):format(playbook.ping:gsub("/+$", ""), what, run)
 end
 
-local function send(playbook, url, text)
+local function send(whose, url, text)
   local ok, answer, err = pcall(http.request, { url = url, method = "POST", body = text,
     timeout = TIMEOUT })
   if ok and answer and answer.status < 300 then return end
-  log.warn("cron: the ping of %s failed: %s", playbook.name, log.redact(tostring(
+  log.warn("cron: the ping of %s failed: %s", whose, log.redact(tostring(
     not ok and answer or err or answer.status)))
 end
 
@@ -41,10 +42,20 @@ function Pings:send(playbook, run, what, text)
   local one
   one = task.spawn_detached({ name = "ping of " .. playbook.name }, function()
     if before then pcall(before.join, before) end
-    send(playbook, url, log.redact(text or ""):sub(1, TEXT_MAX))
+    send(playbook.name, url, log.redact(text or ""):sub(1, TEXT_MAX))
     if self.open[run] == one then self.open[run] = nil end
   end)
   self.open[run] = one
+end
+
+---Tells `url` that the daemon's loop goes on, unless the last time is under way. Does not wait.
+---@param url string
+function Pings:beat(url)
+  if self.open.beat then return end
+  self.open.beat = task.spawn_detached({ name = "heartbeat" }, function()
+    send("the daemon", url, "")
+    self.open.beat = nil
+  end)
 end
 
 ---Waits for those that are on their way.
