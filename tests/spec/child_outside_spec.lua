@@ -31,7 +31,9 @@ local function run(body, effects)
 end
 
 -- Below "in", which is reached through a link.
-local FILES <const> = { ["file.open"] = function(path) return runner.file(path, dir .. "/root") end }
+local FILES <const> = {
+  ["file.open"] = function(path) return runner.file(path, dir .. "/root") end,
+}
 
 describe("a file", function()
   it("is read as scripts read one", function()

@@ -9,7 +9,8 @@ local places = require "support.place"
 local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1");
   print $s->sockport, "\n";
   while ($c = $s->accept) { while (<$c>) { last if $_ eq "\r\n" }
-    print $c "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\xff\x00"; close $c }]]
+    print $c "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\xff\x00";
+    close $c }]]
 
 local place, peer
 
@@ -44,7 +45,15 @@ describe("a run", function()
       local path = assert(cap:download())
       local f <close> = assert(io.open(path, "rb"))
       print("magic", ("<I4"):unpack(f:read(4)) == 0xa1b2c3d4)]] .. tries)
-    place:playbook("wide", tries, ("grants = { files = { %q } },"):format(place.dir))
+    local writes = ([[
+      local cap = assert(pcaps.list())[1]
+      for _, name in ipairs { "/lists/a.pcap", "/lists/way/b.pcap", "/lists/../c.pcap",
+                              "/d.pcap", "/lists/none/e.pcap" } do
+        local path, err = cap:download(%q .. name)
+        print("write " .. name, path and "done" or err.kind)
+      end]]):format(place.dir)
+    assert(lfs.link("..", place.dir .. "/lists/way", true))
+    place:playbook("wide", tries .. writes, ("grants = { files = { %q } },"):format(place.dir))
     place:start { "--policy", place.dir .. "/policy.lua" }
     -- the entry for all names no directory: every entry that matches has to pass
     local _, log = place:once "may"
@@ -60,11 +69,20 @@ describe("a run", function()
     assert.matches("/secret\tdenied\n", log)
     assert.matches("/lists/../secret\tio\n", log)
     assert.matches("/state.db\tdenied\n", log)
+    assert.matches("write /lists/a.pcap\tdone\n", log)
+    assert.matches("write /lists/way/b.pcap\tdenied\n", log)
+    assert.matches("write /lists/../c.pcap\tdenied\n", log)
+    assert.matches("write /d.pcap\tdenied\n", log)
+    assert.matches("write /lists/none/e.pcap\tio\n", log)
+    for _, name in ipairs { "/b.pcap", "/c.pcap", "/d.pcap" } do
+      assert.is_nil(lfs.attributes(place.dir .. name))
+    end
     assert.equal(0, (place:stop()))
     place:start() -- a playbook's own word is not enough
     _, log = place:once("wide", 2)
     assert.matches("/lists/targets\tdenied\n", log)
     assert.matches("/secret\tdenied\n", log)
+    assert.matches("write /lists/a.pcap\tdenied\n", log)
   end)
 
   it("reaches hosts that are granted, by no other way", function()

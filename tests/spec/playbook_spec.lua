@@ -114,7 +114,8 @@ describe("rules", function()
     assert.matches("a filter only", rules.refuses_create(set, simple {}))
     assert.matches("need an entry of the operator's policy", rules.refuses_create(set, full()))
     assert.matches("none granted", rules.refuses_http(set, "example.org"))
-    assert.matches("none granted", rules.refuses_file(set, "/tmp/x"))
+    assert.matches("operator's policy with files",
+      select(2, rules.root_of(set, "writing", "/tmp/x")))
   end)
 
   it("say which rule refuses, and whose it is", function()

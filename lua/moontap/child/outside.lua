@@ -1,5 +1,5 @@
--- outside: in a playbook's process, what reaches beyond it by the names that scripts know: files and
--- HTTP are asked of the host. What a playbook does not have says why, and what to do instead.
+-- outside: in a playbook's process, what reaches beyond it by the names that scripts know: files
+-- and HTTP are asked of the host. What a playbook does not have says why, and what to do instead.
 
 local effects = require "moontap.effects"
 local errors = require "moontap.errors"
@@ -16,7 +16,8 @@ local ABSENT <const> = {
   dofile = "use require for files of the playbook's tree",
   loadfile = "use require for files of the playbook's tree",
   package = "a playbook's process loads no modules but those of its tree and moontap's own",
-  ["io.input"] = "open the file with io.open", ["io.output"] = "use print: it writes to the run's log",
+  ["io.input"] = "open the file with io.open",
+  ["io.output"] = "use print: it writes to the run's log",
   ["io.popen"] = "a playbook starts no programs",
   ["io.read"] = "a playbook has no standard input",
   ["io.stderr"] = "use print: it writes to the run's log",

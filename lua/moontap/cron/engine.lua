@@ -70,7 +70,7 @@ function M.new(options)
     state = options.state, run_job = options.run, runs_max = options.runs_max or RUNS_MAX,
     on_tick = options.on_tick or function() end, log_of = options.log_of or function() end,
     entries = {}, playbooks = {}, queue = heap.new(is_sooner),
-    running = {}, ready = {}, ended = {}, count = 0, is_dirty = true,
+    running = {}, ready = {}, ended = {}, held = {}, count = 0, is_dirty = true,
     nap_max = host.is_virtual() and NAP_VIRTUAL or NAP,
     tally = tally.new(),
   }, Engine)
@@ -349,10 +349,11 @@ end
 
 -- What waited for the end of a pause is due now.
 local function release_held(self)
-  for _, entry in pairs(self.entries) do
-    if entry.is_held and not is_held(self, entry) then
-      entry.is_held = nil
-      arm(self, entry)
+  for entry in pairs(self.held) do
+    local is_current = self.entries[entry.playbook.name] == entry
+    if not is_current or not is_held(self, entry) then
+      self.held[entry] = nil
+      if is_current then arm(self, entry) end
     end
   end
 end
@@ -364,7 +365,7 @@ local function take_due(self, now)
     if not top or top.planned > now then break end
     self.queue:pop()
     if top.turn == top.entry.turn and is_held(self, top.entry) then
-      top.entry.is_held = true
+      self.held[top.entry] = true
     elseif top.turn == top.entry.turn then
       entries[#entries + 1], cursors[#cursors + 1] = top.entry, top.entry.cursor
       local found = collect(top.entry, now)

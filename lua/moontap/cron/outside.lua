@@ -5,6 +5,7 @@ local child = require "moontap.child.runner"
 local errors = require "moontap.errors"
 local http = require "moontap.http"
 local rules = require "moontap.gate.rules"
+local sys = require "moontap.native.sys"
 
 local M = {}
 
@@ -64,6 +65,26 @@ function M.http(set)
   end
 end
 
+---May a run write the file `path`? It lies below a directory of the operator's, and no link on the
+---way leads elsewhere.
+---@param set moontap.gate.Rules
+---@param path any
+---@return boolean|nil
+---@return table|nil err
+function M.may_write(set, path)
+  if type(path) ~= "string" then return deny "a path is text" end
+  local root, why = rules.root_of(set, "writing", path)
+  if not root then return deny(why) end
+  local parent = path:match "^(.*)/[^/]*$"
+  local real_root = sys.real_path(root == "" and "/" or root)
+  local real_parent, err = sys.real_path(parent == "" and "/" or parent)
+  if not real_parent then return nil, err end
+  if real_parent:gsub("/$", "") ~= (real_root or "?"):gsub("/$", "") .. parent:sub(#root + 1) then
+    return deny(("writing %s refused: a link or \"..\" leads elsewhere"):format(path))
+  end
+  return true
+end
+
 ---The effect "file.open" of a run.
 ---@param set moontap.gate.Rules
 ---@param own table<string, true> what the run has downloaded
@@ -72,7 +93,7 @@ function M.open(set, own)
   return function(path)
     if type(path) ~= "string" then error("file.open: expected a path", 0) end
     if own[path] then return child.file(path) end
-    local root, why = rules.root_to_read(set, path)
+    local root, why = rules.root_of(set, "reading", path)
     if not root then return deny(why) end
     return child.file(path:sub(#root + 2), root == "" and "/" or root)
   end

@@ -67,8 +67,8 @@ local function effects_of(job, client)
   local set = gate.caller(client).rules
   effects["pcaps.download"] = watched(job, function(id, path, options)
     if path ~= nil then
-      local why = type(path) ~= "string" and "a path is text" or rules.refuses_file(set, path)
-      if why then return nil, errors.new("denied", why, { sent = "no" }) end
+      local ok, err = outside.may_write(set, path)
+      if not ok then return nil, err end
     end
     local written, err = client.download(id, path, options)
     if written then job.files[written] = true end

@@ -301,29 +301,11 @@ function M.refuses_http(rules, host)
   end
   for _, layer in ipairs(rules.layers) do
     local is_named = false
-    for _, name in ipairs(layer.grants.http or {}) do is_named = is_named or name:lower() == host end
+    for _, name in ipairs(layer.grants.http or {}) do
+      is_named = is_named or name:lower() == host
+    end
     if not is_named then
       return denied("HTTP to " .. host, layer.whose, "http")
-    end
-  end
-end
-
----Why the file `path` may not be written, or nil. `path` is absolute, without "..".
----@param rules moontap.gate.Rules
----@param path string
----@return string|nil
-function M.refuses_file(rules, path)
-  if rules.is_default then
-    return denied("writing " .. path, "the defaults", "files: none granted")
-  end
-  for _, layer in ipairs(rules.layers) do
-    local is_in = false
-    for _, dir in ipairs(layer.grants.files or {}) do
-      local root = dir:gsub("/+$", "") .. "/"
-      is_in = is_in or path:sub(1, #root) == root
-    end
-    if not is_in or path:find("/../", 1, true) then
-      return denied("writing " .. path, layer.whose, "files")
     end
   end
 end
@@ -338,14 +320,16 @@ local function dir_above(layer, path)
   return found
 end
 
----The granted directory below which the file `path` may be read; or nil and why not. The operator
----has to name it: a playbook's own word would open all that the daemon can read.
+---The granted directory below which the file `path` may be read or written; or nil and why not. The
+---operator has to name it: a playbook's own word would open all that the daemon can reach.
 ---@param rules moontap.gate.Rules
+---@param what "reading"|"writing"
 ---@param path string
 ---@return string|nil
 ---@return string|nil why
-function M.root_to_read(rules, path)
-  local what, root = "reading " .. path, nil
+function M.root_of(rules, what, path)
+  what = ("%s %s"):format(what, path)
+  local root
   for _, layer in ipairs(rules.layers) do
     local dir = dir_above(layer, path)
     if not dir and (layer.grants.files or layer.is_operator) then
@@ -354,8 +338,8 @@ function M.root_to_read(rules, path)
     if layer.is_operator and (not root or #dir > #root) then root = dir end
   end
   if not root then
-    return nil, denied(what, "the defaults", "files: a playbook reads what it has downloaded; "
-      .. "other directories need an entry of the operator's policy with files")
+    return nil, denied(what, "the defaults", "files: a playbook has what it downloads to the "
+      .. "capture directory; others need an entry of the operator's policy with files")
   end
   return root
 end
