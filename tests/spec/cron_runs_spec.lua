@@ -27,6 +27,29 @@ describe("a run that ends while a create is under way", function()
     assert.equal(0, (place:stop()))
   end)
 
+  it("stops a full capture that its run knows nothing of", function()
+    place:simulate()
+    place:write("policy.lua", [[return { ["*"] = { pcaps = { types = { "full" },
+      colos = { "ams01" }, max_byte_limit = 1000000, per_day = 5 }, buckets = { "captures" } } }]])
+    place:succeeds("run", "-e", [[
+      local bucket = "s3://captures/x?region=a"
+      local ownership = assert(pcaps.ownership.create { destination_conf = bucket })
+      local f = assert(io.open("bucket/s3/captures/x/" .. ownership.filename))
+      assert(pcaps.ownership.validate { destination_conf = bucket,
+        ownership_challenge = f:read "a" })]])
+    place:succeeds("sim", "fault", "create:late_answer,seconds=1")
+    place:playbook("left", [[
+      local cap, err = moontap.timeout(0.5, pcaps.create, { type = "full", colo_name = "ams01",
+        time_limit = 30000, byte_limit = 1000000, destination_conf = "s3://captures/x?region=a",
+        filter_v1 = { destination_port = 53 } })
+      print(cap, err.kind)]])
+    place:start { "--policy", place.dir .. "/policy.lua" }
+    local one, log = place:once "left"
+    assert.equal("ok", one.state)
+    assert.matches("nil\ttimeout\n", log)
+    assert.matches("capture.stopped", place:succeeds("audit", "show"), 1, true)
+  end)
+
   it("ends one that still waits for its slot", function()
     place:simulate("--knob", "simple_interval=60")
     place:playbook("first", CREATE)

@@ -16,6 +16,7 @@ end
 
 -- Nobody waits for it any more.
 local function let_go(one)
+  one.is_left = true
   local intent = intents.with_options(one.options)
   if intent and intents.is_under_way(intent) then
     intent.is_last = true
@@ -24,8 +25,9 @@ local function let_go(one)
   end
 end
 
----Calls `create(params, options)` in a task of its own and waits for its results.
----@param create fun(params: any, options: table): any, table|nil
+---Calls `create(params, options, call)` in a task of its own and waits for its results.
+---`call.is_left` is set once the playbook no longer waits for it.
+---@param create fun(params: any, options: table, call: table): any, table|nil
 ---@param params any
 ---@param options any
 ---@return any capture
@@ -34,7 +36,7 @@ function Creates:call(create, params, options)
   if options == nil then options = {} end
   local one = { options = options }
   one.worker = task.spawn_detached({ name = "create" }, function()
-    one.results = table.pack(pcall(create, params, options))
+    one.results = table.pack(pcall(create, params, options, one))
     self.open[one] = nil
   end)
   self.open[one] = true

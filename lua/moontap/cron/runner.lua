@@ -48,10 +48,10 @@ local function watched(job, fn)
 end
 
 local function effects_of(job, client)
-  local function create(params, options)
+  local function create(params, options, call)
     local cap, err = client.create(params, options)
     if cap and cap.type == "full" then
-      job.captures[#job.captures + 1] = { cap = cap, is_detached = options and options.detach }
+      job.captures[#job.captures + 1] = { cap = cap, is_detached = options.detach, call = call }
     end
     return cap, err
   end
@@ -79,11 +79,13 @@ local function effects_of(job, client)
   return effects
 end
 
--- The captures of a run that did not end well are stopped; those of others are left to go on.
+-- The captures of a run that did not end well are stopped, and one that its run knows nothing of;
+-- others are left to go on.
 local function look_after(job, is_good)
   for _, one in ipairs(job.captures) do
     local cap = one.cap
-    if not is_good and not one.is_detached and not cap:done() then
+    local is_wanted = is_good and not one.call.is_left
+    if not is_wanted and not one.is_detached and not cap:done() then
       local ok, err = cap:stop { timeout = STOP_TIMEOUT, deadline = STOP_TIMEOUT }
       if ok then
         log.warn("cron: stopped capture %s of run %d, which did not end well", cap.id, job.run)
