@@ -1,5 +1,7 @@
 -- log: lines on standard error, never with a secret in them.
 
+local secrets = require "moontap.secrets"
+
 local M = {}
 
 local RANKS = { error = 1, warn = 2, info = 3, debug = 4 }
@@ -55,24 +57,13 @@ local function hide_literal(text, secret)
   return text
 end
 
---- The secrets of the environment.
----@return string[]
-function M.secrets()
-  local list = {}
-  for _, name in ipairs { "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY" } do
-    local secret = os.getenv(name)
-    if secret and #secret >= 4 then list[#list + 1] = secret end
-  end
-  return list
-end
-
 --- `text` without secrets: tokens, keys, authorization values, and the query of bucket addresses.
 ---@param text string
 ---@return string
 ---
 ---     log.redact "s3://bucket/path?secret=x" --> "s3://bucket/path?[hidden]"
 function M.redact(text)
-  for _, secret in ipairs(M.secrets()) do text = hide_literal(text, secret) end
+  for _, secret in ipairs(secrets.list()) do text = hide_literal(text, secret) end
   for _, pattern in ipairs(SECRETS) do text = hide_pattern(text, pattern) end
   return text
 end

@@ -98,6 +98,7 @@ local operations = {
       if child then child:close() end
       return child, err
     end,
+    walls = function() native.child.walls() end,
   },
   clock = {
     boot = function() native.clock.boot() end,
@@ -279,7 +280,7 @@ describe("running out of memory", function()
     local text = '{"start":{"mode":"run"}}'
     sweep("the life of a process", function()
       local child <close> = assert(native.child.spawn {})
-      local sent, err = child:send(text, "scripts/first-capture.lua")
+      local sent, err = child:send(text, "first-capture.lua", "scripts")
       if not sent then return nil, err end
       child:cancel()
       tostring(child)

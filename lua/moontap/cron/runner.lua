@@ -17,6 +17,7 @@ local pcaps = require "pcaps"
 local pings = require "moontap.cron.pings"
 local rules = require "moontap.gate.rules"
 local runlog = require "moontap.cron.runlog"
+local secrets = require "moontap.secrets"
 
 local M = {}
 
@@ -122,7 +123,7 @@ local function perform(job, client, lines)
     files = tree_of(playbook), entry = playbook.file,
     fn = "run", ctx = context_of(job), effects = effects_of(job, client),
     limits = { timeout = playbook.timeout }, tz = playbook.tz or "UTC", speed = config.speed,
-    on_log = function(line) lines:write(line) end, mask = log.redact, secrets = log.secrets(),
+    on_log = function(line) lines:write(line) end, mask = log.redact, secrets = secrets.list(),
     on_start = function(session)
       job.cancel = function() session:cancel() end
       if job.cancelled then session:cancel() end
