@@ -134,6 +134,25 @@ describe("rules", function()
       full { filter_v1 = { destination_address = "203.0.113.5" } }))
   end)
 
+  it("let files be only where both say, and the operator does", function()
+    local header = { files = { "/srv/", "/var/lists" } }
+    local function root(policy, path)
+      return rules.root_of(rules.join("a", header, policy), "reading", path)
+    end
+    assert.is_nil((root(nil, "/srv/x")))
+    assert.is_nil((root({ a = {} }, "/srv/x")))
+    assert.equal("/srv", (root({ a = { files = { "/srv" } } }, "/srv/in/x")))
+    assert.equal("/srv/in", (root({ a = { files = { "/", "/srv/in/" } } }, "/srv/in/x")))
+    assert.equal("", (root({ a = { files = { "/" } } }, "/srv/x")))
+    assert.is_nil((root({ a = { files = { "/" } } }, "/etc/passwd")))
+    assert.is_nil((root({ a = { files = { "/srv" } } }, "/srvx")))
+    assert.is_nil((root({ a = { files = { "/srv" } } }, "/srv")))
+    assert.is_nil((root({ a = { files = { "/srv" } } }, "srv/x")))
+    assert.matches("files need an entry",
+      rules.warnings(rules.join("a", header, nil))[1])
+    assert.same({}, rules.warnings(rules.join("a", header, { ["*"] = { files = { "/srv" } } })))
+  end)
+
   it("let full captures be only as the operator says", function()
     local grants = { pcaps = { types = { "full" }, colos = { "ams01" }, max_byte_limit = 1000,
       per_day = 2 }, buckets = { "logs" } }

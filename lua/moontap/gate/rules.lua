@@ -361,13 +361,18 @@ end
 ---@param rules moontap.gate.Rules
 ---@return string[]
 function M.warnings(rules)
+  local list, wants_full, wants_files, has_files = {}, false, false, false
   for _, layer in ipairs(rules.layers) do
-    if in_list((layer.grants.pcaps or {}).types or {}, "full") then
-      local needs = full_needs(rules)
-      return { needs and "grants: " .. needs }
-    end
+    wants_full = wants_full or in_list((layer.grants.pcaps or {}).types or {}, "full")
+    wants_files = wants_files or layer.grants.files ~= nil
+    has_files = has_files or layer.is_operator and layer.grants.files ~= nil
   end
-  return {}
+  local needs = wants_full and full_needs(rules)
+  if needs then list[1] = "grants: " .. needs end
+  if wants_files and not has_files then
+    list[#list + 1] = "grants: files need an entry of the operator's policy with files"
+  end
+  return list
 end
 
 -- Telling ----------------------------------------------------------------------------------
