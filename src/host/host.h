@@ -28,12 +28,13 @@ enum host_exit {
 
 #define HOST_SIGNALS 3 /* those of host_on_signal */
 
-/* The passing of a test point at which the process kills itself. */
+/* The passing of a test point at which a process is killed. */
 struct point {
     int is_decided;   /* the environment was looked at */
     const char *name; /* of N bytes; NULL: none */
     size_t n;
-    long left; /* passings until then */
+    long left;        /* passings until then */
+    const char *rest; /* of the list, for when it was met */
 };
 
 struct host {
@@ -146,7 +147,8 @@ void host_push_env(lua_State *L);
 /* [-0, +0, m] Gives the chunk on top of the stack these globals. */
 void host_set_env(lua_State *L);
 
-/* point.c: point(name) of moontap.native.host */
+/* point.c: point(name [, pid]) of moontap.native.host -> is there such a thing,
+ * was the process killed */
 int host_point(lua_State *L);
 
 /* effect.c: [-0, +0, m] Opens the table of effects. */

@@ -1,7 +1,8 @@
 /*
- * point: named places where a test may end the process as a power failure
- * would: MOONTAP_KILL_AT=NAME, or NAME:N for the N-th passing. Only in builds
- * with MOONTAP_POINTS; elsewhere the function does nothing.
+ * point: named places where a test may end the process, or one that works for
+ * it, as a power failure would: MOONTAP_KILL_AT=NAME, or NAME:N for the N-th
+ * passing. Of a list, NAME,NAME:N,…, each is waited for when the one before was
+ * met. Only in builds with MOONTAP_POINTS; elsewhere the function does nothing.
  */
 #include "host.h"
 
@@ -17,56 +18,75 @@
 
 #define PASSINGS_MAX 1000000000L
 
-/* The number behind the last colon of TEXT, whose length up to there goes to *N;
- * 1 when there is none. */
+/* The number behind the last colon of TEXT, whose length up to there goes from *N
+ * to *N; 1 when there is none. */
 static long
 read_passings(const char *text, size_t *n)
 {
-    const char *colon = strrchr(text, ':');
+    size_t colon = *n;
     long passings = 0;
 
-    *n = strlen(text);
-    if (colon == NULL || colon[1] == '\0') {
+    while (colon > 0 && text[colon - 1] != ':') {
+        colon--;
+    }
+    if (colon == 0 || colon == *n) {
         return 1;
     }
-    for (const char *p = colon + 1; *p != '\0'; p++) {
-        if (!isdigit((unsigned char)*p) || passings > PASSINGS_MAX) {
+    for (size_t i = colon; i < *n; i++) {
+        if (!isdigit((unsigned char)text[i]) || passings > PASSINGS_MAX) {
             return 1; /* part of the name */
         }
-        passings = passings * 10 + (*p - '0');
+        passings = passings * 10 + (text[i] - '0');
     }
-    *n = (size_t)(colon - text);
+    *n = colon - 1;
     return passings;
 }
 
+/* Waits for the first point of LIST, which may be NULL or empty. */
 static void
-decide(struct point *point)
+take_next(struct point *point, const char *list)
 {
-    const char *text = getenv("MOONTAP_KILL_AT");
-
-    point->is_decided = 1;
-    if (text != NULL && text[0] != '\0') {
-        point->name = text;
-        point->left = read_passings(text, &point->n);
+    if (list == NULL || list[0] == '\0') {
+        point->name = NULL;
+        return;
     }
+    point->name = list;
+    point->n = strcspn(list, ",");
+    point->rest = list + point->n + (list[point->n] == ',');
+    point->left = read_passings(list, &point->n);
+}
+
+/* Is this passing of NAME, N bytes, the one that is waited for? */
+static int
+is_met(struct point *point, const char *name, size_t n)
+{
+    if (!point->is_decided) {
+        point->is_decided = 1;
+        take_next(point, getenv("MOONTAP_KILL_AT"));
+    }
+    if (point->name == NULL || point->n != n || memcmp(point->name, name, n) != 0
+        || --point->left != 0) {
+        return 0;
+    }
+    take_next(point, point->rest);
+    return 1;
 }
 
 int
 host_point(lua_State *L)
 {
-    struct point *point = &host_of(L)->point;
     size_t n;
     const char *name = luaL_checklstring(L, 1, &n);
+    pid_t pid = (pid_t)luaL_optinteger(L, 2, getpid());
 
-    if (!point->is_decided) {
-        decide(point);
-    }
-    if (point->name != NULL && point->n == n && memcmp(point->name, name, n) == 0
-        && --point->left == 0) {
-        (void)kill(getpid(), SIGKILL);
+    int met = pid > 0 && is_met(&host_of(L)->point, name, n);
+
+    if (met) {
+        (void)kill(pid, SIGKILL);
     }
     lua_pushboolean(L, 1);
-    return 1;
+    lua_pushboolean(L, met);
+    return 2;
 }
 
 #else

@@ -36,6 +36,18 @@ describe("a point", function()
     assert.same({ "", 137 }, { run(code, "x") })
   end)
 
+  it("is waited for after the one before it, and may be another process's end", function()
+    local code = [[
+      local pipe <close> = io.popen "echo $$; exec sleep 60"
+      local pid = pipe:read "n"
+      for i = 1, 4 do point "a" point("b", pid) io.write(i) end
+      print(pipe:close())]]
+    assert.same({ "1234nil\tsignal\t9\n", 0 }, { run(code, "b") })
+    assert.same({ "12", 137 }, { run(code, "b,a:2") })
+    assert.same({ "", 137 }, { run(code, "a,b") })
+    assert.same({ "123", 137 }, { run(code, "b:2,b,a") })
+  end)
+
   it("may have any name", function()
     for name, at in pairs { ["a b"] = "a b", ["slot:taken"] = "slot:taken", ["x:1"] = "x:1:1",
                             ["end:"] = "end:", ["\xc3\xa4"] = "\xc3\xa4:1" } do
