@@ -91,6 +91,14 @@ local function note_idle(self, frame)
   self.tickers[ticker] = true
 end
 
+-- Where a test kills the process of a run, as whatever it runs on might. Processes that only load
+-- files are left alone.
+local function pass(self, point)
+  if not self.is_run or self.is_closed or self.is_struck then return end
+  local _, is_met = host.point("child." .. point, self.child:pid())
+  self.is_struck = is_met
+end
+
 -- Results as they cross: a capture is a plain table there, with its cf-ray beside it.
 local function answer_of(id, ...)
   local frame, file = { id = id }, nil
@@ -122,6 +130,7 @@ local function call_effect(self, frame)
     answer, file = answer_of(frame.id, table.unpack(results, 2, results.n))
   end
   local ok, err = send(self, answer, file)
+  pass(self, "answered")
   if not ok and errors.is(err) then
     send(self, { id = frame.id, values = protocol.pack(nil, protocol.from_error(err)), err_at = 2 })
   end
@@ -157,6 +166,7 @@ local function serve(self)
     if not frame then
       self.child:kill("frames", why)
     elseif frame.done then
+      pass(self, "done")
       return frame
     elseif frame.idle ~= nil then
       note_idle(self, frame)
@@ -164,6 +174,7 @@ local function serve(self)
       local call = self.calls[frame.id]
       if call then call:cancel("the playbook no longer waits for it") end
     else
+      pass(self, "called")
       begin_call(self, frame)
     end
   end
@@ -223,6 +234,8 @@ function Session:evaluate(start, options)
   start.now, start.is_virtual = clock.now(), self.is_virtual
   self.frames = check.new(self.effects, self.limits.waits or WAITS, self.is_virtual)
   self.timed_out, self.stopper, self.sent = nil, nil, 0
+  self.is_run = start.mode == "run"
+  pass(self, "spawned")
   local timeout = options.timeout
   local deadline = timeout and task.spawn({ name = "deadline of a playbook" }, function()
     if not pcall(sleep, timeout) then return end -- caught, it costs no traceback
@@ -230,6 +243,7 @@ function Session:evaluate(start, options)
     insist(self, self.limits.grace or GRACE)
   end)
   local ok, err = send(self, { start = start })
+  pass(self, "started")
   if self.is_unwanted then self:cancel() end
   local frame, ended
   if ok or not errors.is(err) then
@@ -250,6 +264,7 @@ function Session:close()
   self.child:kill()
   local ended = self.child:wait()
   self.reader:join()
+  self.is_closed = true
   self.child:close()
   ended.output = self.output:finish()
   return ended
@@ -257,6 +272,7 @@ end
 
 -- Also when the run was cancelled: what it printed last is what its reader looks for.
 Session.__close = function(self)
+  self.is_closed = true
   self.child:close()
   self.output:finish()
 end

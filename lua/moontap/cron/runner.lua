@@ -81,8 +81,9 @@ local function effects_of(job, client)
 end
 
 -- The captures of a run that did not end well are stopped, and one that its run knows nothing of;
--- others are left to go on.
+-- others are left to go on. That is the host's business, whatever the playbook may do.
 local function look_after(job, is_good)
+  gate.set_caller(job.client, nil)
   for _, one in ipairs(job.captures) do
     local cap = one.cap
     local is_wanted = is_good and not one.call.is_left

@@ -76,9 +76,9 @@ function leave(status)
   state.close(status ~= 0) -- what could not be stopped is, by whoever comes next
 end
 
----From now on `client` works for `caller`.
+---From now on `client` works for `caller`; nil: for the host itself.
 ---@param client userdata
----@param caller moontap.gate.Caller
+---@param caller moontap.gate.Caller|nil
 function M.set_caller(client, caller)
   callers[client] = caller
 end
