@@ -11,32 +11,60 @@ local HIDDEN = "[hidden]"
 --- The least important level that is written: "error", "warn", "info" or "debug".
 M.level = "warn"
 
--- Each has two position captures around what has to go. Matched against lower-case text.
+local VALUE = [=[["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]=]
+
+-- Where a secret is: behind a word, in lower case, a pattern with two position captures around what
+-- has to go. Text may be foreign, and long: each rule takes time in proportion to it. What a `run`
+-- matches is not looked through again for the word, which would fail in it as it did before it.
 local SECRETS = {
   -- a header or field whose whole value is secret
-  [[authorization["']?%s*[:=]%s*["']?()[^"'%c]+()]],
-  [[%f[%w]bearer%s+()[^%s"',;]+()]],
+  { "authorization", [=[^["']?%s*[:=]%s*["']?()[^"'%c]+()]=] },
+  { "bearer", [=[^%s+()[^%s"',;]+()]=], starts_word = true },
   -- name=value, name: value, "name":"value"
-  [[[%w_-]*token["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
-  [[[%w_-]*secret[%w_-]*["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
-  [[[%w_-]*password["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
-  [[api[_-]key["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
-  [[ownership_challenge["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
-  [[auth[_-]key["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
-  [[access[_-]key[%w_-]*["']?%s*[:=]%s*["']?()[^%s"'&,;}]+()]],
+  { "token", "^" .. VALUE },
+  { "secret", "^[%w_-]*" .. VALUE, run = "^[%w_-]*()" },
+  { "password", "^" .. VALUE },
+  { "api_key", "^" .. VALUE },
+  { "api-key", "^" .. VALUE },
+  { "ownership_challenge", "^" .. VALUE },
+  { "auth_key", "^" .. VALUE },
+  { "auth-key", "^" .. VALUE },
+  { "access_key", "^[%w_-]*" .. VALUE, run = "^[%w_-]*()" },
+  { "access-key", "^[%w_-]*" .. VALUE, run = "^[%w_-]*()" },
   -- the query of a bucket's address, and of whatever a destination is
-  [[%f[%w]s3://[^%s"'?]*%?()[^%s"']+()]],
-  [[%f[%w]gs://[^%s"'?]*%?()[^%s"']+()]],
-  [[%f[%w]r2://[^%s"'?]*%?()[^%s"']+()]],
-  [[destination_conf["']?%s*[:=]%s*["']?[^%s"'?]*%?()[^%s"']+()]],
+  { "s3://", [=[^[^%s"'?]*%?()[^%s"']+()]=], run = [=[^[^%s"'?]*()]=], starts_word = true },
+  { "gs://", [=[^[^%s"'?]*%?()[^%s"']+()]=], run = [=[^[^%s"'?]*()]=], starts_word = true },
+  { "r2://", [=[^[^%s"'?]*%?()[^%s"']+()]=], run = [=[^[^%s"'?]*()]=], starts_word = true },
+  { "destination_conf", [=[^["']?%s*[:=]%s*["']?[^%s"'?]*%?()[^%s"']+()]=] },
   -- user and password in an address
-  [[://()[^/%s@"']+:[^/%s@"']+()@]],
+  { "://", [=[^()[^/%s@"']+()@]=], holds = "^.[^:]*:." },
 }
 
-local function hide_pattern(text, pattern)
+local function starts_word(lower, from)
+  return from == 1 or not lower:find("^%w", from - 1)
+end
+
+-- From where to where the next secret of a rule goes, at or after `at`.
+local function find_secret(lower, rule, at)
+  while true do
+    local from, to = lower:find(rule[1], at, true)
+    if not from then return nil end
+    at = to + 1
+    local first, last
+    if not rule.starts_word or starts_word(lower, from) then
+      first, last = lower:match(rule[2], at)
+    end
+    if first and (not rule.holds or lower:sub(first, last - 1):find(rule.holds)) then
+      return first, last
+    end
+    if rule.run then at = lower:match(rule.run, at) end
+  end
+end
+
+local function hide(text, rule)
   local lower, at, parts = text:lower(), 1, nil
   while true do
-    local from, to = lower:match(pattern, at)
+    local from, to = find_secret(lower, rule, at)
     if not from then break end
     parts = parts or {}
     parts[#parts + 1] = text:sub(at, from - 1)
@@ -64,7 +92,7 @@ end
 ---     log.redact "s3://bucket/path?secret=x" --> "s3://bucket/path?[hidden]"
 function M.redact(text)
   for _, secret in ipairs(secrets.list()) do text = hide_literal(text, secret) end
-  for _, pattern in ipairs(SECRETS) do text = hide_pattern(text, pattern) end
+  for _, rule in ipairs(SECRETS) do text = hide(text, rule) end
   return text
 end
 

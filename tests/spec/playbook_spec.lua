@@ -118,6 +118,23 @@ describe("rules", function()
       select(2, rules.root_of(set, "writing", "/tmp/x")))
   end)
 
+  it("stop what runs of the same playbook opened, and others' where the operator says so", function()
+    local others = { pcaps = { verbs = { "create", "stop", "stop.others" } } }
+    local own = { pcaps = { verbs = { "stop" } } }
+    local function refused(header, policy, is_own)
+      return rules.refuses_stop(rules.join("a", header, policy), "1", is_own)
+    end
+    assert.is_nil(refused(nil, nil, true))
+    assert.matches("verb stop.others", refused(nil, nil, false), 1, true)
+    assert.matches("verb stop.others", refused(others, nil, false), 1, true)
+    assert.matches("verb stop.others", refused(others, { ["*"] = {} }, false), 1, true)
+    assert.matches("verb stop.others", refused(others, { ["*"] = own }, false), 1, true)
+    assert.is_nil(refused(nil, { ["*"] = others }, false))
+    assert.is_nil(refused(others, { ["*"] = others }, false))
+    assert.matches("the playbook's grants: pcaps.verbs", refused(own, { ["*"] = others }, false))
+    assert.matches("pcaps.verbs", refused({ pcaps = { verbs = {} } }, nil, true))
+  end)
+
   it("say which rule refuses, and whose it is", function()
     local header = { pcaps = { destinations = { "203.0.113.0/24" }, max_time_limit = 100 } }
     local policy = { ["net-*"] = { pcaps = { destinations = { "203.0.113.0/25" } } } }

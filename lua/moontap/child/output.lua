@@ -3,9 +3,12 @@
 
 local clock = require "moontap.clock"
 local splits = require "moontap.child.splits"
+local task = require "moontap.native.task"
 
 local M = {}
 
+local STAMP <const> = 29 -- bytes that a line has more in the log
+local TURN <const> = 100 -- lines after which others have their turn
 local LINE_MAX <const> = 8192
 local WORD_MAX <const> = 1024 -- a longer line is cut before a word that is no longer
 local DEFAULT_MAX <const> = 1 << 20
@@ -30,35 +33,39 @@ function M.new(options)
   }, Output)
 end
 
--- The end of the output: a queue of lines that forgets its front.
-local function keep_last(self, line)
+-- A line as the log has it.
+local function hand_over(self, one)
+  self.on_line(clock.format(math.floor(one.at * 1000) / 1000) .. " "
+    .. self.mask((one.text:gsub("[%c\127]", function(c) return c == "\t" and c or "?" end))))
+end
+
+-- The end of the output: a queue of lines that forgets its front. Most of a flood goes through it,
+-- so a line is made fit for the log only when it is handed over.
+local function keep_last(self, one)
   self.last = self.last + 1
-  self.tail[self.last] = line
-  self.tail_bytes = self.tail_bytes + #line + 1
+  self.tail[self.last] = one
+  self.tail_bytes = self.tail_bytes + #one.text + STAMP
   while self.tail_bytes > self.half do
-    local old = self.tail[self.first]
-    self.tail[self.first] = nil
-    self.first = self.first + 1
-    self.tail_bytes = self.tail_bytes - #old - 1
+    local first = self.first
+    self.tail_bytes = self.tail_bytes - #self.tail[first].text - STAMP
+    self.tail[first] = nil
+    self.first = first + 1
     self.left_out = self.left_out + 1
   end
 end
 
 local function put(self, one)
-  local line = one.at .. " " .. self.mask(one.text)
-  if self.last == 0 and self.kept + #line < self.half then
-    self.kept = self.kept + #line + 1
-    self.on_line(line)
+  if self.last == 0 and self.kept + #one.text + STAMP <= self.half then
+    self.kept = self.kept + #one.text + STAMP
+    hand_over(self, one)
   else
-    keep_last(self, line)
+    keep_last(self, one)
   end
 end
 
-local function take_line(self, line)
+local function take_line(self, text, now)
   self.lines = self.lines + 1
-  local one = { at = clock.format(math.floor(clock.now() * 1000) / 1000),
-                text = line:gsub("[%c\127]", function(c) return c == "\t" and c or "?" end) }
-  for _, ready in ipairs(self.splits:take(one)) do put(self, ready) end
+  for _, ready in ipairs(self.splits:take { at = now, text = text }) do put(self, ready) end
 end
 
 -- Where a line that is too long is cut: at a word, so that none is masked by halves.
@@ -73,16 +80,16 @@ end
 ---@param bytes string
 function Output:feed(bytes)
   self.bytes = self.bytes + #bytes
-  local text = self.rest .. bytes
+  local text, now = self.rest .. bytes, clock.now()
   local at = 1
   while true do
     local stop = text:find("\n", at, true)
     if stop and stop - at <= LINE_MAX then
-      take_line(self, text:sub(at, stop - 1))
+      take_line(self, text:sub(at, stop - 1), now)
       at = stop + 1
     elseif #text - at >= LINE_MAX then
       local size = cut(text, at)
-      take_line(self, text:sub(at, at + size - 1))
+      take_line(self, text:sub(at, at + size - 1), now)
       at = at + size
     else
       break
@@ -91,17 +98,20 @@ function Output:feed(bytes)
   self.rest = text:sub(at)
 end
 
---- No more will come: hands over the end. Works twice.
+--- No more will come: hands over the end. Works twice, and waits.
 ---@return table stats bytes, lines, left_out: lines
 function Output:finish()
   if self.stats then return self.stats end
-  if self.rest ~= "" then take_line(self, self.rest) end
+  if self.rest ~= "" then take_line(self, self.rest, clock.now()) end
   self.rest = ""
   for _, one in ipairs(self.splits:flush()) do put(self, one) end
   if self.left_out > 0 then
     self.on_line(("… %d lines left out …"):format(self.left_out))
   end
-  for i = self.first, self.last do self.on_line(self.tail[i]) end
+  for i = self.first, self.last do
+    hand_over(self, self.tail[i])
+    if i % TURN == 0 then pcall(task.sleep, 0) end -- also when the run was cancelled
+  end
   self.tail, self.first, self.last = {}, 1, 0
   self.stats = { bytes = self.bytes, lines = self.lines, left_out = self.left_out }
   return self.stats

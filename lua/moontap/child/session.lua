@@ -18,6 +18,8 @@ local M = {}
 
 local WAITS <const> = 64
 local GRACE <const> = 5
+local BURST <const> = 4 -- seconds of calls that may come at once
+local PIECE <const> = 512 -- bytes of output, each of which may be a line
 
 local FILE = {} -- metatable of what `file` makes
 
@@ -37,7 +39,7 @@ local SPAWN <const> = { "memory", "cpu", "frame_max", "send_max", "per_second", 
 
 --- Starts a process.
 ---@param options table limits { memory, cpu, frame_max, send_max, per_second, output_max, log_max,
----  waits, timeout, grace }, tz, on_log, mask, secrets
+---  waits, timeout, grace, calls_per_second }, tz, on_log, mask, secrets
 ---@return table|nil session
 ---@return table|nil err
 function M.open(options)
@@ -54,8 +56,10 @@ function M.open(options)
   self.is_virtual = host.is_virtual()
   self.reader = task.spawn({ name = "output of a playbook" }, function()
     for bytes in child.read_output, child do
-      self.output:feed(bytes)
-      task.sleep(0) -- others have their turn
+      for at = 1, #bytes, PIECE do
+        self.output:feed(bytes:sub(at, at + PIECE - 1))
+        task.sleep(0) -- others have their turn
+      end
     end
   end)
   return self
@@ -156,6 +160,17 @@ local function stop_calls(self)
   for _, call in ipairs(running) do pcall(call.join, call) end
 end
 
+-- Each call is work for the host: whoever makes very many waits until it is their turn.
+local function take_turn(self)
+  local rate = self.limits.calls_per_second
+  if not rate then return end
+  local now = clock.boot()
+  local left = math.min(rate * BURST, (self.turns or rate * BURST) + (now - (self.turn_at or now))
+    * rate)
+  self.turns, self.turn_at = left - 1, now
+  if left < 1 then sleep((1 - left) / rate) end
+end
+
 -- Takes frames until the run is over. Returns the frame that says so; nil and how the process
 -- ended.
 local function serve(self)
@@ -175,6 +190,7 @@ local function serve(self)
       if call then call:cancel("the playbook no longer waits for it") end
     else
       pass(self, "called")
+      take_turn(self)
       begin_call(self, frame)
     end
   end

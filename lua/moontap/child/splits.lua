@@ -46,15 +46,16 @@ local function hide_all(lines, secret)
   end
 end
 
--- How many bytes at the end of `text` begin a secret.
+-- How many bytes at the end of `text` begin a secret. Text may be a flood: only where the first
+-- byte of a secret stands is the rest compared.
 local function pending(text, secrets)
   local longest = 0
   for _, secret in ipairs(secrets) do
-    for n = math.min(#secret - 1, #text), longest + 1, -1 do
-      if text:sub(-n) == secret:sub(1, n) then
-        longest = n
-        break
-      end
+    local first = secret:sub(1, 1)
+    local at = text:find(first, math.max(1, #text - #secret + 2), true)
+    while at and #text - at + 1 > longest do
+      if text:sub(at) == secret:sub(1, #text - at + 1) then longest = #text - at + 1 end
+      at = text:find(first, at + 1, true)
     end
   end
   return longest

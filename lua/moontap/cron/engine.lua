@@ -29,6 +29,7 @@ local NAP <const> = 0.9
 local NAP_VIRTUAL <const> = 3600
 local STEP <const> = 1             -- seconds that the clock may drift between two looks
 local AHEAD <const> = 300          -- … that a cursor may be in the future
+local AGAIN <const> = 1            -- … until what could not be decided is tried again
 local BATCH <const> = 500          -- due times in one transaction
 local OLD_MAX <const> = 100000     -- … that are counted before the catch-up window
 local CHECK_ZONES <const> = 60     -- naps
@@ -385,7 +386,8 @@ local function take_due(self, now)
 end
 
 -- What waits for its turn, and attempts.
-local function take_waiting(self)
+local function take_waiting(self, now)
+  self.attempt_at = now + AGAIN -- unless all goes well
   local outcomes, err = dues.decide_waiting(self.state, self.playbooks)
   if not outcomes then return check(nil, err) end
   for _, outcome in ipairs(outcomes) do take(self, outcome, outcome.playbook) end
@@ -473,14 +475,14 @@ function Engine:tick()
   look_at_requests(self)
   if not self.is_draining then
     look_at_zones(self, now)
+    local has_attempt = self.attempt_at and self.attempt_at <= now
+    if self.is_dirty or has_attempt then -- before what is due now: who waits was first
+      self.is_dirty = false
+      take_waiting(self, now)
+    end
     self.is_blocked = false
     if self.is_dirty then release_held(self) end
     take_due(self, now)
-    local has_attempt = self.attempt_at and self.attempt_at <= now
-    if self.is_dirty or has_attempt then
-      self.is_dirty = false
-      take_waiting(self)
-    end
     start_ready(self)
     look_at_history(self, now)
   end

@@ -22,6 +22,7 @@ local secrets = require "moontap.secrets"
 local M = {}
 
 local STOP_TIMEOUT <const> = 10
+local CALLS <const> = 50 -- of a run, in a second; a wait makes two at most
 
 local function client_of(job, policy)
   local options = {}
@@ -123,8 +124,11 @@ local function perform(job, client, lines)
   return child.run {
     files = tree_of(playbook), entry = playbook.file,
     fn = "run", ctx = context_of(job), effects = effects_of(job, client),
-    limits = { timeout = playbook.timeout }, tz = playbook.tz or "UTC", speed = config.speed,
-    on_log = function(line) lines:write(line) end, mask = log.redact, secrets = secrets.list(),
+    limits = { timeout = playbook.timeout, calls_per_second = CALLS * config.speed },
+    tz = playbook.tz or "UTC", speed = config.speed,
+    on_log = function(line) -- what a playbook prints does not look like the host's own words
+      lines:write((line:gsub("^(%S+ )(moontap: )", "%1| %2")))
+    end, mask = log.redact, secrets = secrets.list(),
     on_start = function(session)
       job.cancel = function() session:cancel() end
       if job.cancelled then session:cancel() end

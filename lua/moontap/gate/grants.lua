@@ -1,5 +1,6 @@
 -- grants: may this caller do it? Under --read-only nothing is changed; a capture that this host
--- did not open is stopped by force only; the run of a playbook does what rules.lua allows it.
+-- did not open is stopped by force only; the run of a playbook does what rules.lua allows it, and
+-- stops what runs of the same playbook have opened.
 
 local config = require "moontap.config"
 local errors = require "moontap.errors"
@@ -27,12 +28,6 @@ end
 for name in pairs(world.CHANGES) do M.effects[name] = refuse(name) end
 
 -- Playbooks --------------------------------------------------------------------------------
-
--- Nothing, or the error of a verb that its rules refuse.
-local function refuse_verb(client, verb, bucket)
-  local caller = gate.caller(client)
-  return caller and rules.refuses_verb(caller.rules, verb, bucket)
-end
 
 -- What a create is refused for. The count of the day is the last question, as it writes.
 local function refuse_create(client, params, intent)
@@ -68,7 +63,8 @@ local function guard(verb)
   local inner = M.effects[effect]
   M.effects[effect] = function(next, client, subject, ...)
     local bucket = type(subject) == "table" and subject.destination_conf or nil
-    local why = refuse_verb(client, verb, bucket)
+    local caller = gate.caller(client)
+    local why = caller and rules.refuses_verb(caller.rules, verb, bucket)
     if why then return deny(why) end
     if inner then return inner(next, client, subject, ...) end
     return next(client, subject, ...)
@@ -98,16 +94,19 @@ local function is_foreign(client, id)
   return not (row and row.intent)
 end
 
+-- Has a run of this playbook opened it?
+local function is_own(client, caller, id)
+  local context = gate.context(client)
+  local account = context and context.account
+  return account ~= nil and account:opener(id) == caller.playbook
+end
+
 M.effects["api.stop"] = function(next, client, id, options, ...)
   if config.read_only then
     return deny(("refused to stop %s: --read-only changes nothing"):format(id))
   end
-  local why = refuse_verb(client, "stop")
   local caller = gate.caller(client)
-  if not why and caller and options and options.force and caller.rules.is_default then
-    why = ("stop %s refused by the defaults: a playbook without grants stops its own captures only")
-      :format(id)
-  end
+  local why = caller and rules.refuses_stop(caller.rules, id, is_own(client, caller, id))
   if why then return deny(why) end
   if not (options and options.force) and is_foreign(client, id) then
     return deny(("stop %s refused: this host did not open it; to stop it all the same: "

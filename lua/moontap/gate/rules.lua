@@ -9,8 +9,8 @@ local schema = require "moontap.native.schema"
 local M = {}
 
 local VERBS <const> = {
-  "create", "get", "list", "stop", "download", "ownership.create", "ownership.list",
-  "ownership.delete", "ownership.validate",
+  "create", "get", "list", "stop", "stop.others", "download", "ownership.create",
+  "ownership.list", "ownership.delete", "ownership.validate",
 }
 local FIELDS <const> = { "buckets", "files", "http", "pcaps" }
 local PCAPS_FIELDS <const> = {
@@ -289,6 +289,30 @@ function M.refuses_verb(rules, verb, bucket_uri)
       return denied(verb, layer.whose, "buckets: " .. bucket)
     end
   end
+end
+
+-- Does the operator let it stop what others have opened? Who writes a header cannot.
+local function may_stop_others(rules)
+  for _, layer in ipairs(rules.layers) do
+    local verbs = (layer.grants.pcaps or {}).verbs
+    if layer.is_operator and verbs and in_list(verbs, "stop.others") then return true end
+  end
+  return false
+end
+
+---Why a capture may not be stopped, or nil.
+---@param rules moontap.gate.Rules
+---@param id string
+---@param is_own boolean a run of this playbook has opened it
+---@return string|nil
+function M.refuses_stop(rules, id, is_own)
+  local why = M.refuses_verb(rules, "stop")
+  if why or is_own then return why end
+  if not may_stop_others(rules) then
+    return denied("stop " .. id, "the defaults", "no run of this playbook opened it; that needs "
+      .. "an entry of the operator's policy with the verb stop.others")
+  end
+  return M.refuses_verb(rules, "stop.others")
 end
 
 ---Why a request to `host`, in small letters, may not be, or nil. Without grants none is.

@@ -13,6 +13,12 @@ local M = {}
 
 local PERSON <const> = 10 -- priority of what a person waits for; playbooks come behind
 
+-- What a playbook says of its own importance does not put it before people.
+local function priority_of(caller, options)
+  if caller then return math.min(caller.priority, PERSON - 1) end
+  return options.priority or config.priority or PERSON
+end
+
 ---The parameters of a create as they go to the API, without the keys of a bucket.
 ---@param params table
 ---@param asked? number the time from which a window counts
@@ -42,7 +48,7 @@ function M.of(context, intent, params)
   intent.context, intent.wish = context, {
     kind = params.type == "full" and "full" or "simple", params = wire, asked = asked,
     deadline = asked + (intent.ends - clock.boot()),
-    priority = caller.priority or options.priority or config.priority or PERSON,
+    priority = priority_of(intent.caller, options),
     detach = options.detach,
     share_key = options.share and share_key(wire) or nil,
     run = caller.run or config.run or context.account.state.owner.id,

@@ -82,6 +82,16 @@ function M.capture(self, id)
   return row or nil, err
 end
 
+---The playbook whose run opened a capture; nil: a person did, or somebody elsewhere.
+---@param id string
+---@return string|nil playbook
+---@return table|nil err
+function M.opener(self, id)
+  local row, err = self.state.db:row("SELECT d.script, d.run FROM captures c JOIN details d ON "
+    .. "d.intent = c.intent WHERE c.account = ? AND c.id = ?", self.id, id)
+  return row and row.run and row.run:find "^run %d+$" and row.script or nil, err
+end
+
 ---Notes where the file of a capture was written, also of one that was not opened here: what lies
 ---below the state directory is to be known.
 ---@param id string

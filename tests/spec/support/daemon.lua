@@ -71,9 +71,10 @@ function Place:playbook(name, body, fields, expression)
     .. "  run = function(ctx) %s end }\n"):format(expression or M.NEVER, fields or "", body))
 end
 
-local function with(env, changes)
+--- The environment with changes.
+function Place:with(changes)
   local copy = {}
-  for _, source in ipairs { env, changes or {} } do
+  for _, source in ipairs { self.env, changes or {} } do
     for name, value in pairs(source) do copy[name] = value end
   end
   return copy
@@ -93,7 +94,7 @@ function Place:start(options)
   if self.simulator then table.move({ "--speed", tostring(M.SPEED) }, 1, 2, #argv + 1, argv) end
   table.move(options.args or {}, 1, #(options.args or {}), #argv + 1, argv)
   argv[#argv + 1] = self.dir .. "/pb"
-  local process = command.start(argv, { cwd = self.dir, env = with(self.env, options.env),
+  local process = command.start(argv, { cwd = self.dir, env = self:with(options.env),
                                         limit = 300 })
   self.daemon = process
   if options.no_wait then return process end
