@@ -1,7 +1,6 @@
 -- A playbook's run in a process of its own: what the playbook has there, what crosses to the host
 -- and back, how a run is ended, and that nothing is left behind.
 
-local clock = require "moontap.clock"
 local config = require "moontap.config"
 local errors = require "moontap.errors"
 local loader = require "moontap.child.loader"

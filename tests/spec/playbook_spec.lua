@@ -118,7 +118,7 @@ describe("rules", function()
       select(2, rules.root_of(set, "writing", "/tmp/x")))
   end)
 
-  it("stop what runs of the same playbook opened, and others' where the operator says so", function()
+  it("stop what runs of the same playbook opened; others' where the operator says so", function()
     local others = { pcaps = { verbs = { "create", "stop", "stop.others" } } }
     local own = { pcaps = { verbs = { "stop" } } }
     local function refused(header, policy, is_own)

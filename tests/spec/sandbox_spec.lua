@@ -268,10 +268,9 @@ describe("the process of a playbook", function()
   end)
 
   it("is killed when it has too many calls in flight", function()
-    local _, err = beside(function()
-      return run([[for i = 1, 20 do moontap.spawn(function() moontap.effects.call "hang" end) end
-        moontap.sleep(5)]], { waits = 8 }, { hang = function() moontap.sleep(60) end })
-    end)
+    local _, err = run([[
+      for i = 1, 20 do moontap.spawn(function() moontap.effects.call "hang" end) end
+      moontap.sleep(5)]], { waits = 8 }, { hang = function() moontap.sleep(60) end })
     assert.equals("frames", err.kind, tostring(err))
     assert.truthy(err.message:find("more than 8 calls at a time", 1, true))
   end)
