@@ -164,6 +164,7 @@ function Engine:set(playbooks)
   end
   local olds = self.entries
   self.entries, self.playbooks, self.is_dirty = entries, by_name, true
+  self.zones_at = nil -- whoever loads anew may have changed them
   for name, entry in pairs(entries) do
     if olds[name] ~= entry or entry.is_rearmed then
       entry.is_rearmed = nil
@@ -204,7 +205,8 @@ end
 -- What cannot be noted now is tried again, by the next end or the next look.
 local function note_ends(self)
   if #self.ended == 0 then return end
-  if check(dues.ended(self.state, self.ended)) then self.ended = {} end
+  if not check(dues.ended(self.state, self.ended)) then return end
+  self.ended, self.is_dirty = {}, true -- others may have waited for them
 end
 
 -- Returns when the end of the run is noted, by this task or by that of another run.
@@ -224,6 +226,7 @@ local function carry_out(self, job)
   if not results[1] then result, err = nil, results[2] end
   local outcome = outcome_of(self, job, result, err)
   self.tally:ended(job, outcome, clock.boot() - began)
+  outcome.at = clock.now()
   host.point "run.ending"
   end_run(self, job, outcome)
   host.point "run.ended"

@@ -292,7 +292,8 @@ end
 
 local function note_end(db, item)
   must(db:run("UPDATE runs SET state = ?, ended = ?, error = ?, error_kind = ?, log = ? "
-    .. "WHERE id = ?", item.state, clock.now(), item.error, item.kind, item.log, item.run))
+    .. "WHERE id = ?", item.state, item.at or clock.now(), item.error, item.kind, item.log,
+    item.run))
   must(db:run("DELETE FROM mutexes WHERE run = ?", item.run))
   if item.retry_at then
     add_attempt(db, must(db:row("SELECT due, playbook, attempt FROM runs WHERE id = ?", item.run)),
@@ -302,7 +303,7 @@ end
 
 ---Notes how runs have ended. Durable.
 ---@param state moontap.State
----@param list { run: integer, state: string, error?: string, kind?: string, retry_at?: number,
+---@param list { run: integer, state: string, at?: number, error?: string, kind?: string, retry_at?: number,
 ---  log?: string }[]
 ---@return any ok
 ---@return table|nil err

@@ -140,9 +140,12 @@ function Place:await_words(words)
   return self:await(words, function() return process.stderr():find(words, 1, true) end)
 end
 
---- Runs a command of the program beside the daemon; status, output, errors.
+--- Runs a command of the program beside the daemon; status, output, errors. `inside`: words before
+--- it, which take it to where the daemon is.
 function Place:run(...)
-  return command.run({ command.moontap, ... }, { cwd = self.dir, env = self.env })
+  local argv = table.move(self.inside or {}, 1, #(self.inside or {}), 1, {})
+  for _, word in ipairs { command.moontap, ... } do argv[#argv + 1] = word end
+  return command.run(argv, { cwd = self.dir, env = self.env })
 end
 
 function Place:succeeds(...)
@@ -154,6 +157,12 @@ end
 --- What a command with --json prints.
 function Place:list(...)
   return json.decode(self:succeeds(...))
+end
+
+--- What the daemon tells of itself.
+function Place:metrics()
+  local port = command.read_file(self.dir .. "/listen"):match "%d+"
+  return select(2, command.run { "curl", "-s", ("http://127.0.0.1:%s/metrics"):format(port) })
 end
 
 --- The runs of a playbook, or of all, the oldest first.
