@@ -182,7 +182,7 @@ describe("the daemon", function()
     assert.same({ a = "two", b = "one" }, seen)
   end)
 
-  it("tells a service manager that it is ready, lives, and stops", function()
+  it("tells a service manager that it is ready, lives, loads anew, and stops", function()
     local listen = [[$| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
       bind(S, pack_sockaddr_un($ARGV[0])) or die;
       while (defined recv(S, $text, 4096, 0)) { print "$text\n"; last if $text =~ /STOPPING/ }]]
@@ -194,6 +194,10 @@ describe("the daemon", function()
       return select(2, manager.stdout():gsub("WATCHDOG=1", "")) >= 2
     end, 20, "its heart")
     assert.matches("READY=1\nMAINPID=" .. process.pid, manager.stdout(), 1, true)
+    process.signal "HUP"
+    command.poll(function()
+      return manager.stdout():find "RELOADING=1\n.*READY=1\n"
+    end, 20, "its reload")
     assert.equal(0, (process.stop()))
     daemon = nil
     local status, out = manager.wait()
