@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The unit of packaging/: systemd understands all of it and thinks it well shut in, and no system
 # call of the daemon or of its runs is one that the unit forbids.
+# shellcheck disable=SC2046,SC2013 # lists of words
 set -eu
 : "${MOONTAP_SOURCE:?}" "${MOONTAP_BIN:?}" "${MOONTAP_TEST_BIN:?}"
 dir=$(mktemp -d)
@@ -31,13 +32,11 @@ allowed() {
     local word
     for word in "$@"; do
         case $word in
-        # shellcheck disable=SC2046 # words
         @*) allowed $(systemd-analyze syscall-filter "$word" | sed '1d; s/#.*//') ;;
         *) echo "$word" ;;
         esac
     done
 }
-# shellcheck disable=SC2046 # words
 allowed $(sed -n 's/^SystemCallFilter=//p' "$unit") | sort -u >"$dir/allowed"
 
 mkdir "$dir/pb"

@@ -239,3 +239,51 @@ describe("a daemon with hostile playbooks", function()
     assert.equal("", found)
   end)
 end)
+
+describe("a playbook with an account of its own", function()
+  local place, other
+
+  setup(function()
+    place, other = daemons.new(), daemons.new()
+    place:simulate()
+    other:simulate("--seed", "2")
+  end)
+  teardown(function()
+    place:close()
+    other:close()
+  end)
+
+  it("captures with that account's token, which its process never has", function()
+    local token = other.env.CLOUDFLARE_API_TOKEN
+    assert.not_equal(token, place.env.CLOUDFLARE_API_TOKEN)
+    place:write("token", token .. "\n")
+    assert(os.execute(("chmod 600 '%s/token'"):format(place.dir)))
+    place:write("accounts.ini", ("[prod]\naccount_id = %s\ntoken_file = token\nbase_url = %s\n")
+      :format(other.env.CLOUDFLARE_ACCOUNT_ID, other.env.CLOUDFLARE_BASE_URL))
+    local body = [[print((assert(pcaps.create { type = "simple", time_limit = 60,
+      packet_limit = 20, filter_v1 = { destination_port = 53 } }).id)) moontap.sleep(%s)]]
+    place:playbook("prod", body:format "60", 'account = "prod", timeout = 2,')
+    place:playbook("usual", body:format "0")
+    place:playbook("none", body:format "0", 'account = "prd",')
+    local process = place:start { args = { "--accounts", place.dir .. "/accounts.ini" } }
+    place:succeeds("trigger", "prod")
+    place:await("its process", function()
+      local looked = 0
+      for pid in children_of(process.pid) do looked = looked + look_at(pid, token) end
+      return looked > 0 or not IS_REAL
+    end)
+    local prod = place:log(place:await_runs("prod", 1)[1]):match "Z (%x+)\n"
+    place:succeeds("trigger", "usual")
+    local usual = place:log(place:await_runs("usual", 1)[1]):match "Z (%x+)\n"
+    assert.is_table(other:captures()[prod])
+    assert.is_nil(other:captures()[usual])
+    assert.is_table(place:captures()[usual])
+    assert.is_nil(place:captures()[prod])
+    place:succeeds("trigger", "none")
+    local none = place:await_runs("none", 1)[1]
+    assert.equal("credentials", none.error_kind)
+    assert.matches("did you mean prod?", none.error, 1, true)
+    local _, found = command.run { "grep", "-rlF", token, place.dir .. "/state" }
+    assert.equal("", found)
+  end)
+end)
