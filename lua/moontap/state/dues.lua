@@ -303,7 +303,8 @@ end
 
 ---Notes how runs have ended. Durable.
 ---@param state moontap.State
----@param list { run: integer, state: string, at?: number, error?: string, kind?: string, retry_at?: number,
+---@param list { run: integer, state: string, at?: number, error?: string, kind?: string,
+---  retry_at?: number,
 ---  log?: string }[]
 ---@return any ok
 ---@return table|nil err
