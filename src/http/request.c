@@ -184,7 +184,7 @@ check_url(const char *url, struct fault *fault)
     }
     if (memchr(url + start, '@', end - start) != NULL) {
         return fault_set(fault, FAULT_INVALID,
-                         "the URL holds a user name or password:"
+                         "the URL holds a user name or a password;"
                          " send them as a header");
     }
     return is_authority(url + start, end - start)

@@ -478,13 +478,13 @@ function Engine:tick()
   look_at_requests(self)
   if not self.is_draining then
     look_at_zones(self, now)
+    if self.is_dirty then release_held(self) end
     local has_attempt = self.attempt_at and self.attempt_at <= now
     if self.is_dirty or has_attempt then -- before what is due now: who waits was first
       self.is_dirty = false
       take_waiting(self, now)
     end
     self.is_blocked = false
-    if self.is_dirty then release_held(self) end
     take_due(self, now)
     start_ready(self)
     look_at_history(self, now)

@@ -47,7 +47,8 @@ function M.http(set)
     if type(request) ~= "table" then
       error(("http.request: expected a table, got a %s"):format(type(request)), 0)
     end
-    local name = tostring(request.url):match "^%a+://%[?([^/:%]?#@]+)" or "?"
+    local url = tostring(request.url)
+    local name = url:match "^%a+://%[([%x:.]+)%]" or url:match "^%a+://([^/:?#@]+)" or "?"
     local why = rules.refuses_http(set, name:lower())
     if why then return deny(why) end
     if request.to_file ~= nil then
