@@ -68,7 +68,7 @@ knob("colo_key", "colo_name", "the field that names the colo of a full capture",
 knob("echo_packet_limit", false, "answers carry packet_limit")
 knob("echo_secrets", true, "answers repeat the keys inside an R2 destination_conf")
 knob("list_order", "newest", "which captures a list shows first", { "newest", "oldest" })
-integer("list_max", 50, 1, 1000, "captures in a list")
+integer("list_max", 50, 1, 1000000, "captures in a list")
 knob("list_null", false, "an empty list is null instead of []")
 integer("retention_max", 1000, 1, 1000000, "captures remembered; older ones are unknown")
 number("retention", 0, 0, 1e9, "seconds after which a capture is unknown; 0: never")
