@@ -10,6 +10,8 @@ local sys = require "moontap.native.sys"
 local M = {}
 
 M.DAYS = 30
+local DAY <const> = 86400
+local SLACK <const> = DAY -- by which clocks and purges that overlap may differ
 
 ---@class moontap.retention.Report
 ---@field removed { path: string, bytes: integer, id?: string, case?: string }[]
@@ -18,6 +20,12 @@ M.DAYS = 30
 ---@field held integer old ones that are held
 ---@field details integer
 ---@field audit integer
+---@field intents integer records of creates that came to nothing, and of what was purged long ago
+
+---@class moontap.retention.Options
+---@field is_dry? boolean only says what would be removed
+---@field is_automatic? boolean nobody asked for it; the audit says so
+---@field pause? fun() lets others run; called between two steps
 
 -- Where files are ours; nil when there are none so far.
 local function home_of(state)
@@ -58,7 +66,7 @@ local function purge_capture(run, account, row)
     local stat = row.file and not reason and sys.lstat(row.file)
     if stat then note_removed(report, row.file, stat.size, row) end
   else
-    local is_purged, err = account:mark_purged(row)
+    local is_purged, err = account:mark_purged(row, run.is_automatic)
     if not is_purged then return is_purged, err end
     host.point "purge_marked"
     if row.file and not reason then
@@ -74,9 +82,10 @@ local function purge_capture(run, account, row)
   return true
 end
 
--- Files that an earlier purge has written down and did not come to remove.
+-- Files that an earlier purge has written down and did not come to remove. What a purge that was
+-- complete has gone through needs no second look.
 local function remove_leftovers(run, account)
-  local rows, err = account:leftovers()
+  local rows, err = account:leftovers(run.complete_at)
   if not rows then return nil, err end
   local home = home_of(run.state)
   for _, row in ipairs(rows) do
@@ -117,6 +126,7 @@ end
 local function remove_strays(run, dir, is_ours)
   for _, name in ipairs(sys.list(dir) or {}) do
     local path = dir .. "/" .. name
+    run.pause()
     local bytes = is_ours(name) and is_old(path, run.before)
     if bytes then
       local kept, err = run.state:is_file_kept(path)
@@ -147,6 +157,7 @@ local function purge_account(run, account)
   local rows, err = account:expired(run.before)
   if not rows then return nil, err end
   for _, row in ipairs(rows) do
+    run.pause()
     if row.held_at then
       run.report.held = run.report.held + 1
     else
@@ -157,16 +168,8 @@ local function purge_account(run, account)
   return remove_leftovers(run, account)
 end
 
----Removes what is older than `age`, of all accounts.
----@param state moontap.State
----@param age number seconds
----@param is_dry? boolean only says what would be removed
----@return moontap.retention.Report|nil
----@return table|nil err
-function M.purge(state, age, is_dry)
-  local report = { removed = {}, left = {}, purged = 0, held = 0, details = 0, audit = 0 }
-  local run = { state = state, before = clock.now() - age, is_dry = is_dry, report = report }
-  local accounts, err = state:list_accounts()
+local function purge_all(run)
+  local accounts, err = run.state:list_accounts()
   if not accounts then return nil, err end
   local ok
   for _, account in ipairs(accounts) do
@@ -174,13 +177,55 @@ function M.purge(state, age, is_dry)
     if not ok then return nil, err end
   end
   ok, err = remove_all_strays(run)
-  if not ok then return nil, err end
-  if is_dry then return report end
+  if not ok or run.is_dry then return ok, err end
   local gone
-  gone, err = state:purge_records(run.before)
+  gone, err = run.state:purge_records(run)
   if not gone then return nil, err end
-  report.details, report.audit = gone.details, gone.audit
+  for name, count in pairs(gone) do run.report[name] = count end
+  return run.state:set_mark("purged", run.began)
+end
+
+---Removes what is older than `age`, of all accounts.
+---@param state moontap.State
+---@param age number seconds
+---@param options? moontap.retention.Options
+---@return moontap.retention.Report|nil
+---@return table|nil err
+function M.purge(state, age, options)
+  options = options or {}
+  local report = { removed = {}, left = {}, purged = 0, held = 0, details = 0, audit = 0,
+                   intents = 0 }
+  local now = clock.now()
+  local complete_at, err = state:mark "purged"
+  if complete_at == nil then return nil, err end
+  local is_known = complete_at and complete_at <= now -- else the clock was set back since
+  local run = { state = state, before = now - age, began = now, report = report,
+    complete_at = is_known and complete_at - SLACK or 0, is_dry = options.is_dry,
+    is_automatic = options.is_automatic, pause = options.pause or function() end }
+  local ok
+  ok, err = purge_all(run)
+  if not ok then return nil, err end
   return report
+end
+
+---How long captures are kept: what was set, else 30 days.
+---@param state moontap.State
+---@return number|false|nil seconds; false: for ever
+---@return table|nil err
+function M.kept_for(state)
+  local seconds, err = state:mark "keep"
+  if seconds == nil then return nil, err end
+  if not seconds then return M.DAYS * DAY end
+  return seconds > 0 and seconds
+end
+
+---Sets how long captures are kept, for all who work with this state.
+---@param state moontap.State
+---@param seconds number|false false: for ever
+---@return any ok
+---@return table|nil err
+function M.keep_for(state, seconds)
+  return state:set_mark("keep", seconds or 0, "retention.changed")
 end
 
 -- Holding -----------------------------------------------------------------------------------

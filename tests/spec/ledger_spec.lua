@@ -531,8 +531,9 @@ describe("audit", function()
     succeeds [[
       local clock, audit = require "moontap.clock", require "moontap.state.audit"
       local state = assert(require "moontap.state".current())
+      assert(state.db:run "DELETE FROM details WHERE intent = 1")
       assert(state.db:transaction(true, function()
-        return audit.purge(state, clock.now() + 1, { ["intent 2"] = true })
+        return audit.purge(state, clock.now() + 1, 0, 100)
       end))]]
     local status, report = verify()
     assert.equal(0, status, report.problem)

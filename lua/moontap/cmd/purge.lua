@@ -7,7 +7,10 @@ local options = require "moontap.cmd.options"
 local outcome = require "moontap.cmd.outcome"
 local retention = require "moontap.retention"
 
-local DAY <const> = 86400
+local function convert_keep(text)
+  if text == "forever" then return "forever" end
+  return options.convert.duration(text)
+end
 
 ---@type moontap.cmd.Command
 local M = {
@@ -15,17 +18,22 @@ local M = {
   usage = { "moontap purge [OPTIONS]" },
   description = "Removes the files of captures that are older than 30 days from the state "
     .. "directory, with what the journal knows of them: who asked, why, and for which packets. "
-    .. "That there was a capture, when, of which case, and what became of it stays, and the audit "
-    .. "chain stays whole. What is held (`moontap hold`) is kept. A file that was written where "
-    .. "somebody said (--out, -o, a script's path) is never touched.",
+    .. "This happens by itself once a day, in `moontap cron` and beside commands and scripts that "
+    .. "open or download captures. That there was a capture, when, of which case, and what became "
+    .. "of it stays, and the audit chain stays whole. What is held (`moontap hold`) is kept. A file "
+    .. "that was written where somebody said (--out, -o, a script's path) is never touched.",
   options = {
     { "--older-than", arg = "DURATION", convert = options.convert.duration,
-      help = "instead of 30d" },
+      help = "this once, instead of what is kept" },
+    { "--keep", arg = "DURATION|forever", convert = convert_keep,
+      help = "from now on keep captures so long, instead of 30d; it holds for all who work with "
+        .. "this state directory" },
     { "--dry-run", help = "only say what would be removed" },
   },
   groups = { "state", "output" },
   plans_itself = true,
-  examples = { "moontap purge --dry-run", "moontap purge --older-than 7d -q" },
+  examples = { "moontap purge --dry-run", "moontap purge --older-than 7d -q",
+    "moontap purge --keep 90d" },
 }
 
 local function print_json(report, args)
@@ -53,10 +61,28 @@ local function print_text(report, args)
     count(report.purged, "capture"), report.held))
 end
 
+-- How old what goes is at least.
+local function age_of(state, args)
+  if args.keep then
+    local seconds = args.keep ~= "forever" and args.keep
+    if args.dry_run then return args.older_than or seconds end
+    local ok, err = retention.keep_for(state, seconds)
+    if not ok then return nil, err end
+  end
+  if args.older_than then return args.older_than end
+  return retention.kept_for(state)
+end
+
 function M.run(args)
   return holding.with_state(function(state)
-    local report, err = retention.purge(state, args.older_than or retention.DAYS * DAY,
-      args.dry_run)
+    local age, err = age_of(state, args)
+    if age == nil then return nil, err end
+    if not age then
+      if not config.quiet then outcome.complain "captures are kept for ever: nothing is removed" end
+      return outcome.OK
+    end
+    local report
+    report, err = retention.purge(state, age, { is_dry = args.dry_run })
     if not report then return nil, err end
     if config.json then
       print_json(report, args)

@@ -9,6 +9,7 @@ local errors = require "moontap.errors"
 local files = require "moontap.cron.files"
 local gate = require "moontap.gate"
 local host = require "moontap.native.host"
+local keeping = require "moontap.keeping"
 local lock = require "moontap.lock"
 local log = require "moontap.log"
 local logs = require "moontap.cron.logs"
@@ -234,8 +235,10 @@ local function live(self)
     self.wants_reload = false
     self:reload()
   end
+  local keeper = keeping.watch(self.state)
   self.engine:run()
   self.pings:settle()
+  keeping.stop(keeper)
   if watcher then
     watcher:cancel()
     pcall(watcher.join, watcher)

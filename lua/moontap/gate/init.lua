@@ -73,6 +73,7 @@ function leave(status)
   if status ~= 0 and not config.sim and not config.dry_run then
     moontap.timeout(STOP_LIMIT, require("moontap.gate.stops").stop_own)
   end
+  if package.loaded["moontap.keeping"] then require("moontap.keeping").stop() end
   state.close(status ~= 0) -- what could not be stopped is, by whoever comes next
 end
 

@@ -9,11 +9,14 @@ local errors = require "moontap.errors"
 local gate = require "moontap.gate"
 local host = require "moontap.native.host"
 local intents = require "pcaps.intents"
+local later = require "moontap.later"
 local log = require "moontap.log"
 local quota = require "moontap.gate.quota"
 local retry = require "pcaps.retry"
 local sys = require "moontap.native.sys"
 local wish = require "moontap.gate.wish"
+
+local keeping = later "moontap.keeping"
 
 local M = { effects = {} }
 
@@ -31,6 +34,13 @@ end
 local function check(ok, err)
   if not ok then log.error("%s; it is found out at the next start", err.message) end
   return ok
+end
+
+-- What is too old goes, beside what this process is about; once.
+local function keep_tidy(context)
+  if context.is_tidy then return end
+  context.is_tidy = true
+  keeping.begin(context.account.state)
 end
 
 -- Creates ----------------------------------------------------------------------------------
@@ -59,6 +69,7 @@ M.effects["api.create"] = function(next, client, params, options, path, intent)
   local cap, problem, body = next(client, params, options, path, intent)
   intent.is_sending = nil
   host.point "answered"
+  keep_tidy(context)
   if not cap and not retry.is_open(problem) then
     if not check(context.account:unsent(intent.row, problem)) then
       gate.write_later(context, function()
@@ -163,6 +174,8 @@ local function has_place(account, id, path)
 end
 
 M.effects["api.download"] = function(next, client, id, options, path, ...)
+  local known = gate.context(client)
+  if known and known.account then keep_tidy(known) end
   local written, err = next(client, id, options, path, ...)
   local context = gate.context(client)
   local account = written and not config.passes_downloads and context and context.account

@@ -178,32 +178,38 @@ function M.rows(state, since, after)
   return rows
 end
 
+-- Rows that are old, of subjects of which nothing is kept. A purge itself tells of nobody.
+local OLD <const> = "SELECT a.seq FROM audit_data d JOIN audit a ON a.seq = d.seq WHERE d.seq > ?2 "
+  .. "AND a.at < ?1 AND a.event <> '" .. PURGED .. "' AND NOT (a.subject LIKE 'intent %' AND "
+  .. "EXISTS (SELECT 1 FROM details t WHERE t.intent = CAST(substr(a.subject, 8) AS INTEGER))) "
+  .. "AND NOT (a.subject LIKE 'capture %' AND EXISTS (SELECT 1 FROM accounts o JOIN captures c "
+  .. "ON c.account = o.id AND c.id = substr(a.subject, 9) WHERE c.purged IS NULL)) "
+  .. "ORDER BY a.seq LIMIT ?3"
+
 ---Takes out what rows before `at` are about, within a transaction of the caller's; what belongs to
----`kept` subjects stays.
+---something that is kept stays.
 ---@param state moontap.State
 ---@param at number
----@param kept table<string, true>
----@return integer|nil count
+---@param after integer rows behind this one
+---@param most integer
+---@return integer[]|nil gone their numbers, ascending
 ---@return table|nil err
-function M.purge(state, at, kept)
-  local rows, err = state.db:rows("SELECT a.seq, a.subject FROM audit a JOIN audit_data d "
-    .. "ON d.seq = a.seq WHERE a.at < ? ORDER BY a.seq", at)
+function M.purge(state, at, after, most)
+  local rows, err = state.db:rows(OLD, at, after, most)
   if not rows then return nil, err end
   local gone = {}
-  for _, row in ipairs(rows) do
-    if not kept[row.subject] then
-      local ok
-      ok, err = state.db:run("DELETE FROM audit_data WHERE seq = ?", row.seq)
-      if not ok then return nil, err end
-      gone[#gone + 1] = row.seq
-    end
+  for i, row in ipairs(rows) do
+    local ok
+    ok, err = state.db:run("DELETE FROM audit_data WHERE seq = ?", row.seq)
+    if not ok then return nil, err end
+    gone[i] = row.seq
   end
   if #gone > 0 then
     local ok
     ok, err = M.add(state, PURGED, name_rows(gone), {})
     if not ok then return nil, err end
   end
-  return #gone
+  return gone
 end
 
 return M

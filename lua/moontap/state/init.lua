@@ -343,12 +343,9 @@ function State:health()
   return found
 end
 
----Takes out what is personal of what was purged: see retention.lua.
----@param before number since 1970
----@return { details: integer, audit: integer }|nil
----@return table|nil err
-function State:purge_records(before)
-  return require "moontap.state.retention".purge_records(self, before)
+-- Records that are purged, and marks of what is done once in a while: see retention.lua.
+for _, name in ipairs { "mark", "purge_records", "set_mark", "take_mark" } do
+  State[name] = function(...) return require "moontap.state.retention"[name](...) end
 end
 
 ---Whether a capture that was not purged has its file at `path`.

@@ -5,6 +5,7 @@
 local audit = require "moontap.state.audit"
 local clock = require "moontap.clock"
 local errors = require "moontap.errors"
+local host = require "moontap.native.host"
 
 local M = { account = {} }
 
@@ -12,6 +13,8 @@ local Account = M.account
 
 -- A capture counts from when its create was answered, one of others from its download.
 local AGE <const> = "coalesce(i.settled, i.asked, c.downloaded, c.seen)"
+local PIECE <const> = 500 -- rows that go at once
+local TRACE <const> = 365 * 86400 -- seconds for which what was purged is still listed
 local RUNS_MAX <const> = 2 * 86400 -- seconds after which every capture has ended
 
 local function day(at)
@@ -93,18 +96,20 @@ function Account:expired(before)
 end
 
 ---Files of captures that were purged; one that is there all the same was left by a kill.
+---@param since number when the last complete purge began
 ---@return table[]|nil rows id, file, bytes
 ---@return table|nil err
-function Account:leftovers()
+function Account:leftovers(since)
   return self.state.db:rows("SELECT id, file, bytes, purged FROM captures WHERE account = ? "
-    .. "AND purged IS NOT NULL AND file IS NOT NULL", self.id)
+    .. "AND purged >= ? AND file IS NOT NULL", self.id, since)
 end
 
 ---Writes down that a capture is purged, unless it is held by now. Durable: its file may go then.
 ---@param row table of expired()
+---@param is_automatic? boolean nobody asked for it
 ---@return boolean|nil is_purged
 ---@return table|nil err
-function Account:mark_purged(row)
+function Account:mark_purged(row, is_automatic)
   local db = self.state.db
   return db:transaction(true, function()
     local changed, err = db:run("UPDATE captures SET purged = ?, case_id = ? WHERE account = ? "
@@ -114,51 +119,135 @@ function Account:mark_purged(row)
     if changed == 0 then return false end
     local ok
     ok, err = audit.add(self.state, "capture.purged", "capture " .. row.id, { file = row.file,
-      bytes = row.bytes, sha256 = row.sha256, case = row.case_id, who = self.state.owner.who })
+      bytes = row.bytes, sha256 = row.sha256, case = row.case_id, who = self.state.owner.who,
+      automatic = is_automatic })
     if not ok then return nil, err end
     return true
   end)
 end
 
--- What the chain may still say in full: whatever was not purged.
-local function kept_subjects(state)
-  local kept = {}
-  for name, sql in pairs { intent = "SELECT intent AS id FROM details",
-                           capture = "SELECT id FROM captures WHERE purged IS NULL" } do
-    local rows, err = state.db:rows(sql)
-    if not rows then return nil, err end
-    for _, row in ipairs(rows) do kept[("%s %s"):format(name, row.id)] = true end
+-- Records ------------------------------------------------------------------------------------
+
+-- What is personal of creates: of purged captures, and of those that came to none.
+local DETAILS <const> = "DELETE FROM details WHERE intent IN (SELECT i.id FROM intents i JOIN "
+  .. "details d ON d.intent = i.id LEFT JOIN captures c ON c.account = i.account AND "
+  .. "c.id = i.capture WHERE i.settled < ?1 AND (c.id IS NULL OR c.purged IS NOT NULL) LIMIT ?2)"
+-- Captures that were purged long ago, whose trace is the chain's alone from now on.
+local CAPTURES <const> = "DELETE FROM captures WHERE (account, id) IN (SELECT account, id "
+  .. "FROM captures WHERE purged < ?1 LIMIT ?2)"
+-- Creates that came to nothing. The last one stays: its number must not be given again.
+local INTENTS <const> = "DELETE FROM intents WHERE id IN (SELECT i.id FROM intents i LEFT JOIN "
+  .. "captures c ON c.account = i.account AND c.id = i.capture WHERE i.settled < ?1 AND c.id IS "
+  .. "NULL AND NOT EXISTS (SELECT 1 FROM details d WHERE d.intent = i.id) AND NOT EXISTS "
+  .. "(SELECT 1 FROM captures o WHERE o.account = i.account AND o.intent = i.id) "
+  .. "AND i.id < (SELECT max(id) FROM intents) LIMIT ?2)"
+local OWNERS <const> = "DELETE FROM owners WHERE id IN (SELECT o.id FROM owners o WHERE "
+  .. "o.ended < ?1 AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.owner = o.id) LIMIT ?2)"
+
+-- Runs `sql` until it finds no more, a bounded piece at a time, so that others come in between.
+local function delete_all(state, pause, sql, before)
+  local count = 0
+  while true do
+    pause()
+    local changed, err = state.db:transaction(true, function()
+      return state.db:run(sql, before, PIECE)
+    end)
+    if not changed then return nil, err end
+    host.point "purge_piece"
+    count = count + changed
+    if changed < PIECE then return count end
   end
-  return kept
+end
+
+local function purge_audit(state, pause, before)
+  local count, after = 0, 0
+  while true do
+    pause()
+    local gone, err = state.db:transaction(true, function()
+      return audit.purge(state, before, after, PIECE)
+    end)
+    if not gone then return nil, err end
+    host.point "purge_piece"
+    count, after = count + #gone, gone[#gone]
+    if #gone < PIECE then return count end
+  end
 end
 
 ---Takes out what is personal of intents and events before `before`: of purged captures, and of
----creates that came to none. The rows that have to stay are overwritten, not only unlinked.
+---creates that came to none; then the records of those that came to none, and of captures that were
+---purged long ago. What goes is overwritten, not only unlinked.
 ---@param state moontap.State
----@param before number
----@return { details: integer, audit: integer }|nil
+---@param run { before: number, pause: fun(), is_automatic?: boolean }
+---@return { details: integer, audit: integer, intents: integer }|nil
 ---@return table|nil err
-function M.purge_records(state, before)
-  local db = state.db
+function M.purge_records(state, run)
+  local db, report = state.db, {}
   local ok, err = db:row "PRAGMA secure_delete = ON"
   if ok == nil then return nil, err end
-  local report
-  report, err = db:transaction(true, function()
-    local details, problem = db:run("DELETE FROM details WHERE intent IN (SELECT i.id FROM "
-      .. "intents i LEFT JOIN captures c ON c.account = i.account AND c.id = i.capture "
-      .. "WHERE i.settled < ? AND (c.id IS NULL OR c.purged IS NOT NULL))", before)
-    if not details then return nil, problem end
-    local kept
-    kept, problem = kept_subjects(state)
-    if not kept then return nil, problem end
-    local count
-    count, problem = audit.purge(state, before, kept)
-    if not count then return nil, problem end
-    return { details = details, audit = count }
+  for _, step in ipairs {
+    { "details", delete_all, DETAILS, run.before },
+    { "captures", delete_all, CAPTURES, math.min(run.before, clock.now() - TRACE) },
+    { "intents", delete_all, INTENTS, run.before },
+    { "owners", delete_all, OWNERS, run.before },
+  } do
+    report[step[1]], err = step[2](state, run.pause, step[3], step[4])
+    if not report[step[1]] then return nil, err end
+  end
+  report.audit, err = purge_audit(state, run.pause, run.before)
+  if not report.audit then return nil, err end
+  -- best effort: others may be reading, and whoever works beside it does not wait for them
+  db:row(run.is_automatic and "PRAGMA wal_checkpoint(PASSIVE)" or "PRAGMA wal_checkpoint(TRUNCATE)")
+  return { details = report.details, intents = report.intents, audit = report.audit }
+end
+
+-- Marks --------------------------------------------------------------------------------------
+
+---When something was last done, or how it was set.
+---@param state moontap.State
+---@param name string
+---@return number|false|nil
+---@return table|nil err
+function M.mark(state, name)
+  local row, err = state.db:row("SELECT at FROM marks WHERE name = ?", name)
+  if not row then return row, err end
+  return row.at
+end
+
+---Sets a mark; with an `event` the audit says so.
+---@param state moontap.State
+---@param name string
+---@param value number
+---@param event? string
+---@return any ok
+---@return table|nil err
+function M.set_mark(state, name, value, event)
+  local db = state.db
+  return db:transaction(true, function()
+    local ok, err = db:run("INSERT INTO marks (name, at) VALUES (?1, ?2) ON CONFLICT (name) "
+      .. "DO UPDATE SET at = ?2", name, value)
+    if not ok or not event then return ok, err end
+    return audit.add(state, event, name, { who = state.owner.who, seconds = value })
   end)
-  if not report then return nil, err end
-  db:row "PRAGMA wal_checkpoint(TRUNCATE)" -- best effort: others may be reading
-  return report
+end
+
+---Takes a mark for now, if it is older than `age` seconds: one process of all does then what is
+---done once in a while.
+---@param state moontap.State
+---@param name string
+---@param age number
+---@return boolean|nil is_taken
+---@return table|nil err
+function M.take_mark(state, name, age)
+  local now = clock.now()
+  local at, err = M.mark(state, name)
+  if at == nil then return nil, err end
+  if at and at <= now and at > now - age then return false end
+  local changed
+  changed, err = state.db:transaction(false, function()
+    return state.db:run("INSERT INTO marks (name, at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE "
+      .. "SET at = ?2 WHERE at <= ?3 OR at > ?2", name, now, now - age)
+  end)
+  return changed and changed == 1, err
 end
 
 return M
