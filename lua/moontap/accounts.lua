@@ -2,6 +2,7 @@
 -- no token. A section a name: account_id, token_file and, where it is not Cloudflare's, base_url.
 -- The file names the file of a token and never holds one.
 
+local address = require "pcaps.address"
 local config = require "moontap.config"
 local errors = require "moontap.errors"
 local later = require "moontap.later"
@@ -128,12 +129,13 @@ local function check(name, fields, file)
       return failure("%s: no %s: add the line %s = …", where, key, key)
     end
   end
-  if fields.base_url and not fields.base_url:match "^https?://[^/%s]+" then
+  local base_url = fields.base_url and address.base_url(fields.base_url)
+  if base_url and not base_url:match "^https?://[^/%s]+" then
     return failure("%s: base_url: expected a URL such as https://host/client/v4", where)
   end
   return { name = name, file = file, account_id = fields.account_id,
            token_file = expand(fields.token_file, file),
-           base_url = fields.base_url and fields.base_url:gsub("/+$", "") or nil }
+           base_url = base_url }
 end
 
 ---The account of a name.

@@ -2,6 +2,7 @@
 -- themselves are read by the native client and never become Lua values here, unless the script
 -- gave them as such.
 
+local address = require "pcaps.address"
 local config = require "moontap.config"
 local later = require "moontap.later"
 
@@ -32,7 +33,7 @@ end
 
 --- What the native client is set up with. The embedded simulator overrides everything, so that
 --- no script reaches a real account by accident under --sim. An account that was asked for by name
---- goes before the environment.
+--- goes before the environment. Address and account have one spelling from here on.
 ---@param given table what the script gave to pcaps.client
 ---@return table|nil
 ---@return table|nil err when an account of that name cannot be had
@@ -63,6 +64,8 @@ function M.resolve(given)
     -- without one the environment decides
     settings.token_file = account and account.token_file or config.token_file
   end
+  settings.base_url = address.base_url(settings.base_url)
+  settings.account_id = settings.account_id and address.account_id(settings.account_id)
   return settings
 end
 

@@ -110,6 +110,53 @@ describe("an account of a name", function()
   end)
 end)
 
+describe("an account", function()
+  local address = require "pcaps.address"
+
+  it("has one spelling", function()
+    for given, url in pairs {
+      ["HTTPS://API.Cloudflare.com:443/client/v4/"] = "https://api.cloudflare.com/client/v4",
+      ["https://api.cloudflare.com./client/v4//"] = "https://api.cloudflare.com/client/v4",
+      ["http://[::1]:080/x"] = "http://[::1]/x", ["http://[FE80::1]"] = "http://[fe80::1]",
+      ["http://127.0.0.1:8080/"] = "http://127.0.0.1:8080", ["https://h:80/P"] = "https://h:80/P",
+      ["http://h:/"] = "http://h:", ["nonsense"] = "nonsense", ["ftp://H/"] = "ftp://h",
+    } do
+      assert.equal(url, address.base_url(given))
+      assert.equal(url, address.base_url(url))
+    end
+    assert.equal("0abc", address.account_id "0ABC")
+    assert.equal("0abG", address.account_id "0abG")
+  end)
+
+  it("that is written in two ways is one in the state, with one queue", function()
+    local id, url = exports.CLOUDFLARE_ACCOUNT_ID, exports.CLOUDFLARE_BASE_URL
+    env.CLOUDFLARE_API_TOKEN = exports.CLOUDFLARE_API_TOKEN
+    local spellings = { { id, url }, { id:upper(), url }, { id, url .. "//" },
+                        { id, (url:gsub("^http", "HTTP")) } }
+    for _, one in ipairs(spellings) do
+      env.CLOUDFLARE_ACCOUNT_ID, env.CLOUDFLARE_BASE_URL = one[1], one[2]
+      local status, _, err = moontap("run", "--speed", "2", "-e", "assert(pcaps.list())")
+      assert.equal(0, status, err)
+    end
+    write("accounts", section("lab", good { account_id = id:upper(),
+      base_url = url:gsub("^http", "Http") .. "/" }))
+    assert.equal(0, (moontap("captures", "--accounts", "accounts", "--account", "lab")))
+    local shouted = url:upper():gsub("/CLIENT.*", "/client/v4/")
+    assert.equal(0, (moontap("captures", "--base-url", shouted)))
+    local _, rows = command.run { "sqlite3", dir .. "/state/moontap/state.db",
+      "SELECT base_url, account_id FROM accounts" }
+    assert.equal(("%s|%s\n"):format(url, id), rows)
+    -- one that an earlier version has written down otherwise is found again
+    command.run { "sqlite3", dir .. "/state/moontap/state.db",
+      "UPDATE accounts SET account_id = upper(account_id), base_url = base_url || '/'" }
+    env.CLOUDFLARE_ACCOUNT_ID, env.CLOUDFLARE_BASE_URL = id, url
+    assert.equal(0, (list()))
+    _, rows = command.run { "sqlite3", dir .. "/state/moontap/state.db",
+      "SELECT count(*) FROM accounts" }
+    assert.equal("1\n", rows)
+  end)
+end)
+
 describe("what is wrong with accounts is said:", function()
   local function fails(name, pattern, ...)
     local status, out, err = list("--account", name, ...)

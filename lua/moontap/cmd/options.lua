@@ -1,6 +1,7 @@
 -- Options that several commands share, as data: argparse is fed from it, and the scanner of the
 -- command line asks it which options take a value.
 
+local address = require "pcaps.address"
 local duration = require "moontap.duration"
 
 local M = {}
@@ -55,10 +56,11 @@ local function convert_lock(text)
 end
 
 local function convert_url(text)
-  if not text:match "^https?://[^/%s]+" then
+  local url = address.base_url(text)
+  if not url:match "^https?://[^/%s]+" then
     return nil, ("expected a URL such as https://host/client/v4, got '%s'"):format(text)
   end
-  return (text:gsub("/+$", ""))
+  return url
 end
 
 -- An id of the API in a command line, as it was pasted.

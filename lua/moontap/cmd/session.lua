@@ -68,6 +68,7 @@ local function check(args)
     end
   elseif args.speed and args.speed ~= 1 then
     local url = args.base_url or url_of_account(args) or os.getenv "CLOUDFLARE_BASE_URL"
+    url = url and require "pcaps.address".base_url(url)
     if not url or not is_loopback(url) then
       return usage(("--speed is for simulators only; %s is none on this machine"):format(
         url or "Cloudflare's API"))

@@ -4,6 +4,7 @@
 -- operations that each are one transaction, so that a store shared by several machines could
 -- stand in.
 
+local address = require "pcaps.address"
 local audit = require "moontap.state.audit"
 local clock = require "moontap.clock"
 local db = require "moontap.native.db"
@@ -239,22 +240,32 @@ function M.close(failed)
   state:close(failed)
 end
 
----The account of the store that is at this address of the API, if anything is known of it.
+-- The account that a row of its table is.
+local function account_of(self, row)
+  local account = self.accounts[row.id]
+  if not account then
+    account = require "moontap.state.account".new(self, row.id)
+    account.base_url, account.account_id = row.base_url, row.account_id
+    self.accounts[row.id] = account
+  end
+  return account
+end
+
+---The account of the store that is at this address of the API, if anything is known of it, however
+---it was spelled when that was written down.
 ---@param base_url string
 ---@param account_id string
 ---@return moontap.state.Account|false|nil
 ---@return table|nil err
 function State:find_account(base_url, account_id)
-  local name = base_url .. " " .. account_id
-  local account = self.accounts[name]
-  if account then return account end
-  local row, err = self.db:row("SELECT id FROM accounts WHERE base_url = ? AND account_id = ?",
-    base_url, account_id)
-  if not row then return row, err end
-  account = require "moontap.state.account".new(self, row.id)
-  account.base_url, account.account_id = base_url, account_id
-  self.accounts[name] = account
-  return account
+  local rows, err = self.db:rows "SELECT id, base_url, account_id FROM accounts ORDER BY id"
+  if not rows then return nil, err end
+  base_url, account_id = address.base_url(base_url), address.account_id(account_id)
+  for _, row in ipairs(rows) do
+    if address.base_url(row.base_url) == base_url
+      and address.account_id(row.account_id) == account_id then return account_of(self, row) end
+  end
+  return false
 end
 
 ---The account of the store that is at this address of the API.
@@ -267,7 +278,7 @@ function State:account(base_url, account_id)
   if account then return account end
   local ok, err = self.db:transaction(false, function()
     return self.db:run("INSERT OR IGNORE INTO accounts (base_url, account_id) VALUES (?, ?)",
-      base_url, account_id)
+      address.base_url(base_url), address.account_id(account_id))
   end)
   if not ok then return nil, err end
   return self:find_account(base_url, account_id) or nil
@@ -277,13 +288,10 @@ end
 ---@return moontap.state.Account[]|nil
 ---@return table|nil err
 function State:list_accounts()
-  local rows, err = self.db:rows "SELECT base_url, account_id FROM accounts ORDER BY id"
+  local rows, err = self.db:rows "SELECT id, base_url, account_id FROM accounts ORDER BY id"
   if not rows then return nil, err end
   local list = {}
-  for i, row in ipairs(rows) do
-    list[i], err = self:find_account(row.base_url, row.account_id)
-    if not list[i] then return nil, err end
-  end
+  for i, row in ipairs(rows) do list[i] = account_of(self, row) end
   return list
 end
 
