@@ -160,6 +160,9 @@ local function give_up(call, err)
   err.retryable = is_retryable(op, err, call.subject)
   if op == "create" and err.kind == "api" and is_refused_for_now(op, err, call.subject) then
     err.kind = "quota" -- the account's slot did not get free in time
+    local wait = M.asked_pause(err)
+    err.message = err.message .. (wait and ("; it is free at about %s"):format(
+      clock.format(math.ceil(clock.now() + wait))) or "; `moontap slots` shows who has it")
   elseif POSTS[op] and M.is_open(err) then
     err.retryable = false
     return settle(call, err)

@@ -402,6 +402,24 @@ it("a clock that was set back does not keep a slot", function()
   succeeds(('assert(pcaps.create(%s, { deadline = "20s" }))'):format(SIMPLE))
 end)
 
+it("a long pause that the API asked for holds for all processes, and is told", function()
+  start_simulator("--fault", "create:throttled,count=1,retry_after=7200")
+  for i = 1, 2 do
+    local status, _, err = run(('assert(pcaps.create(%s, { deadline = "1s" }))'):format(SIMPLE))
+    assert.equal(5, status, err)
+    local at = clock.parse(err:match "it is free at about (%S+Z)")
+    assert.is_true(at > clock.now() + 6000 and at < clock.now() + 7300, i)
+  end
+  assert.equal("0\n", query "SELECT count(*) FROM captures")
+  local _, out = moontap("slots", "--json")
+  assert.is_true(json.decode(out).slots[1].free_in > 6000)
+  local status, plan, err = moontap("capture", "--dst", "203.0.113.10", "--dry-run")
+  assert.equal(5, status)
+  assert.matches("the API asked for a pause", plan .. err)
+  query "UPDATE marks SET at = at + 100000 WHERE name LIKE 'pause%'" -- the clock was set back
+  succeeds(('assert(pcaps.create(%s, { deadline = "20s" }))'):format(SIMPLE))
+end)
+
 describe("a create that shares", function()
   it("does not stand in the way of the one whose capture it waits for", function()
     start_simulator()

@@ -95,7 +95,7 @@ function M.parts(window, filter, args)
   if account then queue, err = account:queue() end
   if not queue then return nil, err end
   for _, slot in ipairs(queue.slots) do
-    if slot.kind == "simple" then return parts, slot.free_at end
+    if slot.kind == "simple" then return parts, account.free_time(slot, clock.now()) end
   end
   return parts, 0
 end

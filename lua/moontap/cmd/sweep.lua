@@ -68,8 +68,7 @@ end
 local function plan(parts, free_at)
   local now = clock.now()
   local interval = quota.SIMPLE_INTERVAL / config.speed
-  -- a clock that was set back must not make the slot seem taken for ever
-  local slot, last = math.max(now, math.min(free_at, now + interval)), now
+  local slot, last = math.max(now, free_at), now
   for _, part in ipairs(parts) do
     if part.state == "open" and not part.capture then
       if expires(part) < slot then

@@ -38,14 +38,33 @@ function M.interval(kind)
   return (kind == "simple" and M.SIMPLE_INTERVAL or FULL_PAUSE) / config.speed
 end
 
+-- When a full capture that was opened here ends at the latest.
+local function end_of(account, id)
+  local row = account:capture(id)
+  local intent = row and row.intent and account:intent(row.intent)
+  local limit = intent and intent.params and intent.params.time_limit
+  return limit and (intent.sent or intent.asked) + limit / config.speed
+end
+
+-- When an intent could have the slot that it did not wait for, as far as that can be told.
+local function free_again(intent, place)
+  local free_at = math.max(place.free_at or 0, clock.now())
+  if place.capture then free_at = end_of(intent.context.account, place.capture) end
+  if intent.wish.kind == "full" and place.ahead > 0 then return nil end
+  return free_at and free_at + place.ahead * M.interval "simple"
+end
+
 local function no_slot(intent, place)
   local why = place.ahead > 0 and ("%d before it"):format(place.ahead)
     or place.capture and ("capture %s still runs"):format(place.capture)
     or place.holder and "another create is under way"
     or "the last one was too short a time ago"
-  return errors.new("quota", ("no slot for this %s capture before its deadline: %s"):format(
-    intent.wish.kind, why), { sent = "no", retryable = true, attempts = intent.attempts,
-                              free_at = place.free_at })
+  local at = free_again(intent, place)
+  return errors.new("quota", ("no slot for this %s capture before its deadline: %s; %s"):format(
+    intent.wish.kind, why, at and "it is free at about " .. clock.format(math.ceil(at))
+    or "`moontap slots` shows who has it"),
+    { sent = "no", retryable = true, attempts = intent.attempts,
+      free_at = at or place.free_at })
 end
 
 local function say(intent, place, wait)

@@ -71,7 +71,8 @@ M["api.create"] = function(world, _, client, params, options, _, intent)
   local asked = world:now()
   local echo = assert(schema.normalize("create", params, { allow_ipv6 = true, now = asked }))
   local patience = intent and intent.ends - native_clock.boot() or math.huge
-  local slot = slots.take(world, client, params, patience)
+  local slot, err = slots.take(world, client, params, patience)
+  if not slot then return nil, err end
   local step = world:step("create", { params = echo, case = options and options.case,
                                       account = client.account_id }, slot)
   if slot.wait > 0 then

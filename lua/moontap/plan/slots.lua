@@ -41,16 +41,16 @@ local function end_of(world, client, account, id)
 end
 
 -- Those before a new intent of a person, as the state has them.
-local function read_queue(account, kind)
-  local queue = account:queue()
-  if not queue then return 0, nil, {} end
+local function read_queue(account, kind, now)
+  local queue, err = account:queue()
+  if not queue then return 0, nil, nil, err end
   local others, free_at, capture = {}, 0, nil
   for _, row in ipairs(queue.intents) do
     local is_before = row.kind == kind and not row.follows and row.is_alive
     if is_before and row.priority >= (config.priority or 10) then others[#others + 1] = row end
   end
   for _, slot in ipairs(queue.slots) do
-    if slot.kind == kind then free_at, capture = slot.free_at, slot.capture end
+    if slot.kind == kind then free_at, capture = account.free_time(slot, now), slot.capture end
   end
   return free_at, capture, others
 end
@@ -58,9 +58,13 @@ end
 -- When the slot is free for the first planned create, and what is in the way until then.
 local function read_slot(world, client, account, kind)
   local now = world:now()
-  local free_at, capture, others = read_queue(account, kind)
-  local base = { free_at = math.min(free_at, now + hold_of(kind)) }
-  if base.free_at > now then base.why = "the last create was less than a minute ago" end
+  local free_at, capture, others, err = read_queue(account, kind, now)
+  if not others then return nil, err end
+  local base = { free_at = free_at }
+  if free_at > now then
+    base.why = free_at - now > hold_of(kind) and "the API asked for a pause"
+      or "the last create was less than a minute ago"
+  end
   if capture then
     local ends = end_of(world, client, account, capture)
     base.guess = ends == nil
@@ -82,14 +86,19 @@ local function base_of(world, client, kind)
   if not account then return { free_at = 0 } end
   local key = ("%d %s"):format(account.id, kind)
   local slots = world.shared.slots
-  slots[key] = slots[key] or read_slot(world, client, account, kind)
+  if not slots[key] then
+    local err
+    slots[key], err = read_slot(world, client, account, kind)
+    if not slots[key] then return nil, err end
+  end
   return slots[key]
 end
 
 local function slot_of(world, client, kind)
   local key = ("%s %s"):format(tostring(client.account_id), kind)
   if not world.slots[key] then
-    local base = base_of(world, client, kind)
+    local base, err = base_of(world, client, kind)
+    if not base then return nil, err end
     world.slots[key] = { free_at = base.free_at, why = base.why, guess = base.guess }
   end
   return world.slots[key]
@@ -100,10 +109,13 @@ end
 ---@param client userdata
 ---@param params table
 ---@param patience number seconds that its caller waits
----@return moontap.plan.Slot
+---@return moontap.plan.Slot|nil
+---@return table|nil err
 function M.take(world, client, params, patience)
   local kind = params.type == "full" and "full" or "simple"
-  local slot, now = slot_of(world, client, kind), world:now()
+  local slot, err = slot_of(world, client, kind)
+  if not slot then return nil, err end
+  local now = world:now()
   local wait = math.max(0, math.floor((slot.free_at - now) * 1000 + 0.5) / 1000)
   local taken = { kind = kind, wait = wait, guess = slot.guess,
                   why = wait > 0 and slot.why or nil }
@@ -121,6 +133,7 @@ end
 ---@param client userdata
 function M.give_back(world, client)
   local slot = slot_of(world, client, "full")
+  if not slot then return end
   slot.free_at = math.min(slot.free_at, world:now())
 end
 

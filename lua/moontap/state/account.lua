@@ -17,7 +17,8 @@ local AHEAD <const> = "account = ?1 AND kind = ?2 AND state = 'wanted' AND settl
   .. "AND follows IS NULL AND (priority > ?3 OR (priority = ?3 AND id < ?4))"
 local STANDS <const> = "id, owner, state, asked, deadline, sent_boot, boot_id"
 local OPEN <const> = "settled IS NULL"
-local TAKEN_MAX <const> = 900 -- seconds for which a slot can be taken in advance
+local TAKEN_MAX <const> = 900 -- seconds for which a slot can be taken in advance, …
+local PAUSE_MAX <const> = 86400 -- … and where the API asked for it
 local STALE <const> = 600 -- seconds beyond its deadline; looking for a lost answer takes less
 local STALE_UNSENT <const> = 30 -- … of one that was not sent: whoever waits gives up then
 
@@ -103,7 +104,16 @@ end
 
 -- The queue ----------------------------------------------------------------------------------
 
+-- When a long pause of a slot was written down.
+local PAUSED <const> = "(SELECT at FROM marks WHERE name = 'pause ' || account || ' ' || kind)"
+
 local function set_slot(self, kind, free_at, capture)
+  local now = clock.now()
+  if free_at - now > TAKEN_MAX then
+    free_at = math.min(free_at, now + PAUSE_MAX)
+    must(self.state.db:run("INSERT INTO marks (name, at) VALUES (?1, ?2) ON CONFLICT (name) "
+      .. "DO UPDATE SET at = ?2", ("pause %d %s"):format(self.id, kind), now))
+  end
   must(self.state.db:run("INSERT INTO slots (account, kind, free_at, capture) VALUES (?1, ?2, ?3, "
     .. "?4) ON CONFLICT (account, kind) DO UPDATE SET free_at = ?3, capture = ?4", self.id, kind,
     free_at, capture))
@@ -114,17 +124,19 @@ local STANDING <const> = "SELECT "
   .. "(SELECT min(id) FROM intents WHERE account = ?1 AND kind = ?2 AND settled IS NULL AND "
   .. "state IN ('claimed', 'sending')) AS holder, "
   .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
+  .. "(SELECT " .. PAUSED .. " FROM slots WHERE account = ?1 AND kind = ?2) AS paused, "
   .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture"
 local FIRST <const> = "SELECT " .. STANDS .. " FROM intents WHERE " .. AHEAD
   .. " ORDER BY priority DESC, id LIMIT 1"
 
 ---When a slot is free, as far as it is a matter of time.
----@param slot { free_at?: number }
+---@param slot { free_at?: number, paused?: number }
 ---@param now number
 ---@return number
 function Account.free_time(slot, now)
-  local free_at = slot.free_at or 0
-  return free_at - now > TAKEN_MAX and 0 or free_at -- the clock was set back since
+  local free_at, paused = slot.free_at or 0, slot.paused
+  local is_asked = paused and paused <= now and free_at - paused <= PAUSE_MAX
+  return free_at - now > TAKEN_MAX and not is_asked and 0 or free_at -- the clock was set back since
 end
 
 -- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
@@ -393,8 +405,8 @@ function Account:queue()
     .. "i.state = 'wanted', i.priority DESC, i.id", self.id)
   if not rows then return nil, err end
   local slots
-  slots, err = self.state.db:rows("SELECT kind, free_at, capture FROM slots WHERE account = ?",
-    self.id)
+  slots, err = self.state.db:rows("SELECT kind, free_at, capture, " .. PAUSED .. " AS paused "
+    .. "FROM slots WHERE account = ?", self.id)
   if not slots then return nil, err end
   for _, row in ipairs(rows) do
     row.params = row.params and json.decode(row.params)
