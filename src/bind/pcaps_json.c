@@ -14,6 +14,7 @@
 #define FIELDS_GUESS 14   /* of a result: room that need not grow */
 #define INTEGER_DIGITS 18 /* that certainly fit a lua_Integer */
 #define NUMBER_MAX 64     /* characters of any number */
+#define REPLACEMENT 0xFFFD /* stands for what is no character */
 
 /* What is left to read. The byte at END is a NUL, so that looking at one byte
  * is always allowed. */
@@ -83,26 +84,30 @@ add_utf8(luaL_Buffer *b, unsigned long code)
     luaL_addlstring(b, out, n);
 }
 
-/* Reads what follows "\u" into *CODE; half of a surrogate pair is no text. */
+/* Reads what follows "\u" into *CODE. Half of a surrogate pair is no text: one
+ * field of one capture must not make a whole list unreadable, so it becomes the
+ * replacement character. */
 static int
 read_code(struct reader *r, unsigned long *code)
 {
-    long high = read_hex(r), low;
+    long high = read_hex(r), low = -1;
+    const char *behind = r->p;
 
-    if (high < 0 || (high >= 0xDC00 && high <= 0xDFFF)) {
+    if (high < 0) {
         return -1;
     }
     *code = (unsigned long)high;
-    if (high < 0xD800 || high > 0xDBFF) {
+    if (high < 0xD800 || high > 0xDFFF) {
         return 0;
     }
-    if (r->p[0] != '\\' || r->p[1] != 'u') {
-        return -1;
+    if (high <= 0xDBFF && r->p[0] == '\\' && r->p[1] == 'u') {
+        r->p += 2;
+        low = read_hex(r);
     }
-    r->p += 2;
-    low = read_hex(r);
     if (low < 0xDC00 || low > 0xDFFF) {
-        return -1;
+        r->p = behind; /* what follows is read by itself */
+        *code = REPLACEMENT;
+        return 0;
     }
     *code = 0x10000 + (((unsigned long)high - 0xD800) << 10) + ((unsigned long)low - 0xDC00);
     return 0;

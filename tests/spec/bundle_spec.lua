@@ -116,7 +116,9 @@ describe("bundle", function()
       ["../x"] = "__x", ["a b"] = "a_b", ["-rf"] = "_rf", ["/etc"] = "_etc", [".."] = "_",
       ["x\ny"] = "x_y", ["ü"] = "__",
     } do
-      capture(case, "--why=" .. case)
+      local is_odd = case:find "%c" ~= nil -- as an earlier version took it
+      capture(is_odd and "odd" or case)
+      place:query "UPDATE details SET case_id = 'x' || char(10) || 'y' WHERE case_id = 'odd'"
       local status, out, err = bundle("-q", "--", case)
       assert.same({ 0, "", "" }, { status, out, err })
       local names = unpack_checked("sim-" .. base .. "-bundle.tar")

@@ -97,6 +97,10 @@ describe("capture", function()
       { "of no use with %-%-full", 2, "--dport", "5", "--full", "--last", "1m" },
       { "needs %-%-colo", 2, "--dport", "5", "--full" },
       { "%-%-case: expected", 2, "--dport", "5", "--case", "" },
+      { "%-%-case: expected text without control", 2, "--dport", "5", "--case", "ü\27[31m" },
+      { "%-%-why: expected text without control", 2, "--dport", "5", "--why", "a\u{9b}31m" },
+      { "%-%-why: expected UTF%-8", 2, "--dport", "5", "--why", "a\xff" },
+      { "%-%-why: expected 1 to 1000", 2, "--dport", "5", "--why", ("x"):rep(1001) },
       { "%-%-out names no", 2, "--dport", "5", "--out", "" },
     } do
       local status, out, err = place:sim("capture", table.unpack(case, 3))
@@ -138,13 +142,18 @@ describe("capture", function()
   end)
 
   it("keeps case and reason, whatever is in them", function()
-    for i, case in ipairs { "../x", "a b", "-rf", "x'; drop table details; --", "ü\27[31m" } do
+    for i, case in ipairs { "../x", "a b", "-rf", "x'; drop table details; --", "ü😀" } do
       place:succeeds("capture", "--sim", "--virtual-time", "--state", "st", "--seed", tostring(i),
         "--case=" .. case, "--why=" .. case, with_filter("--limit", "1"))
       local _, out = command.run({ "sqlite3", "st/state.db",
         "SELECT case_id, why FROM details ORDER BY intent DESC LIMIT 1" }, { cwd = place.dir })
       assert.equal(case .. "|" .. case .. "\n", out)
     end
+    place:succeeds("run", "--sim", "--virtual-time", "--state", "st", "-e", [[assert(pcaps.create({
+      type = "simple", time_limit = 60, packet_limit = 5 }, 
+      { case = "a\0\27[2J\xff", why = "b\n" }))]])
+    assert.equal("a??[2J?|b?\n",
+      place:query "SELECT case_id, why FROM details ORDER BY intent DESC LIMIT 1")
   end)
 end)
 

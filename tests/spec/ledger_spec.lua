@@ -402,6 +402,43 @@ it("a clock that was set back does not keep a slot", function()
   succeeds(('assert(pcaps.create(%s, { deadline = "20s" }))'):format(SIMPLE))
 end)
 
+-- An API that answers every list with `caps`.
+local function start_api(caps)
+  local server = assert(require "moontap.native.server".listen { handler = function()
+    return { status = 200, headers = { ["Content-Type"] = "application/json" },
+      body = json.encode { success = true, result = json.array(caps) } }
+  end })
+  env.CLOUDFLARE_BASE_URL = ("http://127.0.0.1:%d/client/v4"):format(server.port)
+  env.CLOUDFLARE_ACCOUNT_ID, env.CLOUDFLARE_API_TOKEN = ("a"):rep(32), "token-of-a-test"
+  return server
+end
+
+it("a list with very long words is shown in time", function()
+  local long = ("a"):rep(100000)
+  local caps = {}
+  for i = 1, 50 do
+    caps[i] = { id = i == 1 and long or ("%032d"):format(i), status = "success", type = "simple" }
+  end
+  caps[2].error_message = long
+  local server <close> = setmetatable({}, { __close = function(s) s.one:close() end })
+  server.one = start_api(caps)
+  local status, out, err = moontap "captures"
+  assert.same({ 0, "" }, { status, err })
+  assert.is_true(#out < 200000, #out)
+  assert.is_truthy(out:find(caps[50].id, 1, true))
+  status, out = moontap("captures", "--json")
+  assert.equal(0, status)
+  assert.equal(long, json.decode(out)[1].id)
+end)
+
+it("no byte of an answer steers a terminal", function()
+  local server <close> = setmetatable({}, { __close = function(s) s.one:close() end })
+  server.one = start_api { { id = "x\27[2J", status = "\u{9b}31m", type = "simple" } }
+  local status, out = moontap "captures"
+  assert.equal(0, status)
+  assert.is_nil(out:find("[\0-\9\11-\31\127-\255]"))
+end)
+
 it("a long pause that the API asked for holds for all processes, and is told", function()
   start_simulator("--fault", "create:throttled,count=1,retry_after=7200")
   for i = 1, 2 do
@@ -659,6 +696,20 @@ describe("the state", function()
     assert.matches("^moontap: warning: [^\n]*newer moontap[^\n]*; captures can be looked at, not "
       .. "created\n$", err)
     assert.equal("999\n", query "PRAGMA user_version")
+  end)
+
+  it("whose tables have a version that no moontap writes is left alone", function()
+    start_simulator()
+    succeeds(CREATE)
+    query "PRAGMA user_version = -3"
+    for _, argv in ipairs { { "slots" }, { "hold", ("0"):rep(32) } } do
+      local status, out, err = moontap(table.unpack(argv))
+      assert.equal(1, status)
+      assert.equal("", out)
+      assert.matches("^moontap: state: [^\n]*version %-3, which no moontap has written[^\n]*\n$",
+        err)
+    end
+    assert.equal("-3\n", query "PRAGMA user_version")
   end)
 
   it("is readable by its owner only", function()

@@ -27,6 +27,13 @@ describe("an answer is read", function()
     assert.equal("plain ä", cap.c)
   end)
 
+  it("with a replacement for half of a surrogate pair", function()
+    local cap = assert(read('{"result":{"a":"<\\ud800>","b":"\\udc00\\u0041","c":"\\ud800\\u0041",'
+      .. '"d":"\\ud800\\ud83d\\ude00","e":"\\uDBFF","f":"kept"}}'))
+    assert.same({ "<\u{FFFD}>", "\u{FFFD}A", "\u{FFFD}A", "\u{FFFD}😀", "\u{FFFD}", "kept" },
+      { cap.a, cap.b, cap.c, cap.d, cap.e, cap.f })
+  end)
+
   it("with integers as integers", function()
     local cap = assert(read('{"result":{"a":-0,"b":80.0,"c":1e3,"d":1.5,"e":9007199254740993,'
       .. '"f":123456789012345678901234567890,"g":-42}}'))
@@ -51,8 +58,7 @@ describe("an answer is read", function()
       "{", "[]", "null", '{"result":{}', '{"result":{}}x', '{"result":{},}', '{"result":{"a":01}}',
       '{"result":{"a":1.}}', '{"result":{"a":.5}}', '{"result":{"a":+1}}', '{"result":{"a":1e}}',
       '{"result":{"a":"\n"}}', '{"result":{"a":"\\x"}}', '{"result":{"a":"\\u12g4"}}',
-      '{"result":{"a":"\\ud800"}}', '{"result":{"a":"\\ud800\\u0041"}}',
-      '{"result":{"a":"\\udc00"}}',
+      '{"result":{"a":"\\ud800\\u00"}}',
       '{"result":{"a":tru}}', '{"result":{"a":NaN}}', '{"result":{"a":0x10}}', '{"result":{a:1}}',
       '{"result":{"a" 1}}', '{"result":{"a":"x}}', '{"result":{"a":"x\0y"}}', '{"result":[1 2]}',
       '{"messages":[tru],"result":{}}', '{"result":' .. ("["):rep(100) .. ("]"):rep(100) .. "}",

@@ -1,6 +1,7 @@
 -- hold: keeps captures from being purged.
 
 local holding = require "moontap.cmd.holding"
+local options = require "moontap.cmd.options"
 local retention = require "moontap.retention"
 
 ---@type moontap.cmd.Command
@@ -12,7 +13,8 @@ local M = {
   arguments = { { "ids", name = "ID", help = "ids of captures", repeated = true } },
   options = {
     { "--case", arg = "CASE", help = "all captures of this case" },
-    { "--why", arg = "TEXT", help = "the reason, which the journal keeps" },
+    { "--why", arg = "TEXT", convert = options.convert.note,
+      help = "the reason, which the journal keeps" },
   },
   groups = { "state", "output" },
 }

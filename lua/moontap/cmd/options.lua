@@ -3,6 +3,7 @@
 
 local address = require "pcaps.address"
 local duration = require "moontap.duration"
+local printable = require "moontap.printable"
 
 local M = {}
 
@@ -63,6 +64,16 @@ local function convert_url(text)
   return url
 end
 
+local NOTE_MAX <const> = 1000 -- bytes
+
+-- A case or a reason: what is stored is shown to others, on their terminals.
+local function convert_note(text)
+  if text == "" or #text > NOTE_MAX then return nil, ("expected 1 to %d bytes"):format(NOTE_MAX) end
+  if not utf8.len(text) then return nil, "expected UTF-8, and some bytes are none" end
+  if printable(text) ~= text then return nil, "expected text without control characters" end
+  return text
+end
+
 -- An id of the API in a command line, as it was pasted.
 local function convert_id(text)
   local id = text:match "^%s*(%S+)%s*$"
@@ -74,7 +85,7 @@ end
 
 M.convert = {
   id = convert_id, number = convert_number, integer = convert_integer, duration = convert_duration,
-  size = convert_size, url = convert_url,
+  note = convert_note, size = convert_size, url = convert_url,
 }
 
 ---@type table<string, moontap.cmd.Option>

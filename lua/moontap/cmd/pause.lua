@@ -1,6 +1,7 @@
 -- pause: lets a playbook rest.
 
 local dues = require "moontap.state.dues"
+local options = require "moontap.cmd.options"
 local show = require "moontap.cmd.showcron"
 
 ---@type moontap.cmd.Command
@@ -11,7 +12,7 @@ local M = {
     .. "note. A run that goes on is left alone.",
   arguments = { { "playbook", name = "PLAYBOOK", help = "its name" } },
   options = {
-    { "--note", arg = "TEXT", help = "why" },
+    { "--note", arg = "TEXT", convert = options.convert.note, help = "why" },
     { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
   },
   groups = { "output" },

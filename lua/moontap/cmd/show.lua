@@ -1,5 +1,6 @@
 -- show: captures as people and as programs read them.
 
+local clean = require "moontap.printable"
 local json = require "moontap.json"
 local log = require "moontap.log"
 local schema = require "moontap.native.schema"
@@ -81,20 +82,15 @@ function M.filter(filter)
   return #parts > 0 and table.concat(parts, " ") or "everything"
 end
 
--- Terminals obey control characters; an answer must not reach them with any.
-local function clean(value)
-  return (tostring(value):gsub("[%c\127]", "?"))
-end
-
 ---A line as a terminal may get it: without control characters.
----@param text string
----@return string
+---@type fun(text: any): string
 M.line = clean
 
 -- What goes first where a screen is too narrow, in two rounds; then what may be cut, to how much;
 -- then what goes last.
 local SPARE <const> = { RAY = 1, FILE = 2, WHY = 3, BYTES = 4, LIMIT = 5, COLO = 6, TYPE = 7 }
 local SPARE_LATE <const> = { CASE = 1, BY = 2 }
+local CELL_MAX <const> = 1000 -- bytes
 local FILTER_MIN <const> = 16 -- rather than that further columns go
 local CUT <const> = { { "FILTER", 10 }, { "NOTE", 8 } }
 local SPARE_LAST <const> = { PACKETS = 1, SUBMITTED = 2, NOTE = 3, FILTER = 4 }
@@ -108,12 +104,18 @@ local function pad(text, width, right)
   return right and gap .. text or text .. gap
 end
 
+-- No cell makes all others so wide that nothing can be read any more.
+local function shorten_cell(text)
+  if #text <= CELL_MAX then return text end
+  return text:sub(1, utf8.offset(text, 0, CELL_MAX) - 1) .. "…"
+end
+
 -- The cells of a column, its heading first, and how wide they are.
 local function make_column(column, caps)
   local made = { column[1], right = column.right, width = #column[1] }
   for i, cap in ipairs(caps) do
     local value = column[2](cap)
-    made[i + 1] = value == nil and "-" or clean(value)
+    made[i + 1] = value == nil and "-" or shorten_cell(clean(value))
     made.width = math.max(made.width, width_of(made[i + 1]))
   end
   return made
@@ -220,7 +222,7 @@ function M.table(caps, width, further)
   for i = 1, #caps + 1 do
     local cells = {}
     for c, column in ipairs(columns) do cells[c] = pad(column[i], column.width, column.right) end
-    lines[i] = table.concat(cells, "  "):gsub("%s+$", "")
+    lines[i] = table.concat(cells, "  "):match "^.*%S" or ""
   end
   return table.concat(lines, "\n")
 end

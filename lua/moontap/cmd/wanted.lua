@@ -13,7 +13,6 @@ local M = {}
 
 M.PACKETS_MAX = 10000
 local PRIVATE <const> = 448 -- 0700
-local NOTE_MAX <const> = 1000 -- bytes of a case or reason
 
 ---@type moontap.cmd.Option[]
 M.FILTER = {
@@ -29,8 +28,10 @@ M.FILTER = {
 ---@type moontap.cmd.Option[]
 M.NOTES = {
   { "--out", arg = "DIR", help = "where files are written (else below the state directory)" },
-  { "--case", arg = "ID", help = "the case that this belongs to, for `moontap bundle`" },
-  { "--why", arg = "TEXT", help = "the reason, which the journal keeps" },
+  { "--case", arg = "ID", convert = options.convert.note,
+    help = "the case that this belongs to, for `moontap bundle`" },
+  { "--why", arg = "TEXT", convert = options.convert.note,
+    help = "the reason, which the journal keeps" },
   { "--deadline", arg = "DURATION", convert = options.convert.duration,
     help = "how long to wait for the account's slot (30m)" },
   { "--share", help = "may use the capture of an equal request that waits at the same time" },
@@ -82,12 +83,6 @@ end
 ---@return boolean|nil ok
 ---@return table|nil err
 function M.check_notes(args)
-  for _, name in ipairs { "case", "why" } do
-    local text = args[name]
-    if text and (text == "" or #text > NOTE_MAX) then
-      return usage("--%s: expected 1 to %d bytes", name, NOTE_MAX)
-    end
-  end
   if args.out == "" then return usage "--out names no directory" end
   return true
 end

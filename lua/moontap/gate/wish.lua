@@ -7,6 +7,7 @@ local errors = require "moontap.errors"
 local host = require "moontap.native.host"
 local json = require "moontap.json"
 local origin = require "moontap.origin"
+local printable = require "moontap.printable"
 local schema = require "moontap.native.schema"
 
 local M = {}
@@ -34,6 +35,11 @@ local function share_key(wire)
   return json.encode(wire)
 end
 
+-- A case or reason as it is stored: others read it on their terminals.
+local function note(text)
+  return text and printable(text) or nil
+end
+
 ---What `intent` asks for, made when it is first asked.
 ---@param context moontap.gate.Context
 ---@param intent pcaps.Intent
@@ -53,7 +59,7 @@ function M.of(context, intent, params)
     share_key = options.share and share_key(wire) or nil,
     run = caller.run or config.run or context.account.state.owner.id,
     script = caller.playbook or origin.script(),
-    why = options.why or config.why, case = options.case or config.case,
+    why = note(options.why or config.why), case = note(options.case or config.case),
   }
   return intent.wish
 end

@@ -44,6 +44,11 @@ local function refuse_newer(version)
     :format(version, #migrations.STEPS), { code = "NEWER" })
 end
 
+local function refuse_odd(version)
+  return nil, errors.new("io", ("its tables have version %d, which no moontap has written: move it "
+    .. "away, or give another directory with --state"):format(version), { code = "ODD" })
+end
+
 -- A copy of what is there, which only its owner can read. An empty file is what SQLite asks for.
 -- It has a handle of its own, for it takes the longer the more there is.
 local function back_up(path, newest)
@@ -67,6 +72,7 @@ local function migrate(handle, path)
   local version, newest = row.user_version, #migrations.STEPS
   if version == newest then return true end
   if version > newest then return refuse_newer(version) end
+  if version < 0 then return refuse_odd(version) end
   if version > 0 then
     local ok
     ok, err = back_up(path, newest)
@@ -173,6 +179,7 @@ local function open_to_read(path, dir)
   handle:close()
   if not row then return nil, err end
   if row.user_version > newest then return refuse_newer(row.user_version) end
+  if row.user_version < 0 then return refuse_odd(row.user_version) end
   local state
   state, err = M.open_at(dir)
   if not state then return nil, err end
