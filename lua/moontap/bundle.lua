@@ -5,6 +5,7 @@ local clock = require "moontap.clock"
 local db = require "moontap.native.db"
 local errors = require "moontap.errors"
 local json = require "moontap.json"
+local printable = require "moontap.printable"
 local show = require "moontap.cmd.show"
 local sys = require "moontap.native.sys"
 local tar = require "moontap.tar"
@@ -14,6 +15,7 @@ local M = {}
 local PRIVATE <const> = 384 -- 0600
 local NAME_MAX <const> = 90
 local WORD_MAX <const> = 60
+local STDOUT <const> = "-"
 
 ---@class moontap.bundle.Entry one create of the case, as timeline.json has it
 ---@field asked string
@@ -79,10 +81,11 @@ Writer.__index = Writer
 
 function Writer.__close(self)
   if self.handle then self.handle:close() end
-  if not self.is_done then sys.remove(self.temp) end
+  if self.temp and not self.is_done then sys.remove(self.temp) end
 end
 
 local function open_writer(path, name)
+  if path == STDOUT then return setmetatable({ dir = name, sums = {}, names = {} }, Writer) end
   local temp = path .. ".part-" .. sys.getpid()
   local ok, err = sys.write_file(temp, "", PRIVATE)
   if not ok then return nil, err end
@@ -92,6 +95,7 @@ local function open_writer(path, name)
 end
 
 function Writer:write(bytes)
+  if not self.handle then return sys.write(1, bytes) end
   local ok, why = self.handle:write(bytes)
   if ok then return true end
   return nil, errors.new("io", ("write %s: %s"):format(self.temp, why))
@@ -110,6 +114,7 @@ function Writer:finish(path)
     .. tar.END)
   if not ok then return nil, err end
   local handle = self.handle
+  if not handle then return true end
   self.handle = nil
   local closed, why = handle:close()
   if not closed then return nil, errors.new("io", ("write %s: %s"):format(self.temp, why)) end
@@ -157,10 +162,6 @@ end
 
 -- The timeline -----------------------------------------------------------------------------
 
-local function clean(value)
-  return (tostring(value):gsub("%c", "?"))
-end
-
 local LIMITS <const> = { "time_limit", "packet_limit", "byte_limit", "offset_time", "colo_name" }
 
 local function limits(entry)
@@ -180,7 +181,7 @@ local function text_of(i, entry)
   local lines = { ("%d. %s  %s  %s"):format(i, entry.asked, entry.type, entry.filter_v1
     and show.filter(entry.filter_v1) or "filter purged") }
   local function add(label, value)
-    if value ~= nil then lines[#lines + 1] = ("   %-10s %s"):format(label, clean(value)) end
+    if value ~= nil then lines[#lines + 1] = ("   %-10s %s"):format(label, printable(value)) end
   end
   add("who", entry.who and entry.who .. (entry.script and ", " .. entry.script or ""))
   add("why", entry.why)
@@ -216,7 +217,7 @@ local function add_timeline(writer, head, entries)
   local ok, err = writer:add("", "timeline.json", json.encode(record, { pretty = true }) .. "\n",
     clock.now())
   if not ok then return nil, err end
-  local lines = { ("case %s, written %s by %s on %s"):format(clean(head.case), head.written,
+  local lines = { ("case %s, written %s by %s on %s"):format(printable(head.case), head.written,
     head.by, head.host), ("audit chain: %d rows, %s, head %s"):format(head.audit.rows,
     head.audit.problem or "unbroken", head.audit.head), "" }
   for i, entry in ipairs(entries) do lines[#lines + 1] = text_of(i, entry) .. "\n" end
@@ -243,13 +244,13 @@ end
 ---Writes the bundle of a case.
 ---@param state moontap.State
 ---@param case string
----@param path? string where to; nothing may be there
+---@param path? string where to; nothing may be there; "-": standard output
 ---@return string|nil path
 ---@return any err or the entries of its timeline
 function M.write(state, case, path)
   local entries, err = read_case(state, case)
   if not entries then return nil, err end
-  if path and sys.lstat(path) then
+  if path and path ~= STDOUT and sys.lstat(path) then
     return nil, errors.new("io", ("write %s: it exists, and is not overwritten"):format(path))
   end
   path = path or default_path(case, entries)

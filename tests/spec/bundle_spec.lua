@@ -111,6 +111,20 @@ describe("bundle", function()
     end
   end)
 
+  it("goes to standard output, which is no terminal", function()
+    capture "c"
+    local status, _, err = command.run({ "bash", "-c", '"$0" bundle --state st c -o - >b.tar',
+      command.moontap }, { cwd = place.dir })
+    assert.same({ 0, "" }, { status, err })
+    assert.equal(4, #unpack_checked "b.tar")
+    status, _, err = bundle("c", "-o", "-", "--json")
+    assert.equal(2, status)
+    assert.matches("leave out %-%-json", err)
+    local _, shown = command.run({ "script", "-qec", command.moontap .. " bundle --state st c -o -",
+      "/dev/null" }, { cwd = place.dir })
+    assert.matches("standard output is a terminal", shown)
+  end)
+
   it("is safe from the names of cases", function()
     for case, base in pairs {
       ["../x"] = "__x", ["a b"] = "a_b", ["-rf"] = "_rf", ["/etc"] = "_etc", [".."] = "_",

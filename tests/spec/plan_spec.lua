@@ -487,12 +487,19 @@ error(bucket)]])
     local document = json.decode(out)
     assert.equal("stop capture abc by force", document.steps[1].summary)
     assert.equal("stop", document.steps[1].decision.command)
-    for _, name in ipairs { "captures", "download" } do
-      status, out = moontap { name, "--dry-run", name == "download" and "abc" or nil }
+    local told = { stop = "would stop abc\n", download = "would write /[^\n]*abc.pcap\n" }
+    for name, words in pairs(told) do
+      status, out, err = moontap { name, "--dry-run", "abc", name == "stop" and "--force" or nil }
       assert.equal(0, status)
       assert.matches("nothing was changed\n$", out)
+      assert.matches("^" .. words .. "$", err)
     end
-    for _, name in ipairs { "sim", "version", "help", "repl" } do
+    status, out, err = moontap { "capture", "--dst", "203.0.113.10", "--dry-run" }
+    assert.equal(0, status)
+    assert.matches("create a simple capture", out)
+    assert.equal("", err)
+    for _, name in ipairs { "sim", "version", "help", "repl", "captures", "slots", "doctor", "cron",
+                            "get" } do
       status, _, err = moontap { name, "--dry-run" }
       assert.equal(2, status)
       assert.matches("--dry-run", err, 1, true)

@@ -4,6 +4,7 @@ local clock = require "moontap.clock"
 local command = require "support.command"
 local hands = require "support.hands"
 local json = require "moontap.json"
+local sys = require "moontap.native.sys"
 
 local SPEED <const> = hands.SPEED
 
@@ -52,6 +53,59 @@ describe("sweep", function()
     assert.equal("0\n", place:query("SELECT count(*) FROM intents a JOIN intents b "
       .. "ON b.id = a.id + 1 WHERE b.sent < a.sent + 60"))
     assert.equal("7|c\n", place:query "SELECT count(*), case_id FROM details")
+  end)
+
+  it("does not capture blindly again what may have been captured", function()
+    local from = { "--from", "-15m", "--to", "-5m", "--case", "c" }
+    local status, report = sweep("--fault", "create:cut_before,count=1", table.unpack(from))
+    assert.equal(1, status)
+    assert.same({ "failed", "saved" }, { report.windows[1].state, report.windows[2].state })
+    -- so young that the list may not show it yet
+    place:query "UPDATE intents SET sent = sent + 1000000 WHERE state = 'unknown'"
+    local err
+    status, report, err = sweep(table.unpack(from))
+    assert.equal(1, status)
+    assert.same({ 1, 1, 0 }, { report.unknown, report.already, report.saved })
+    assert.matches("unknown: [^\n]*; %-%-again captures it again\n", err)
+    for _, word in ipairs { "--again", "-q" } do -- then: now the list would show it
+      status, report, err = sweep(word, table.unpack(from))
+      assert.equal(0, status, err)
+      assert.same({ 0, 2 }, { report.unknown, report.already + report.saved })
+      place:query "DELETE FROM captures WHERE intent = (SELECT max(id) FROM intents);\
+        DELETE FROM details WHERE intent = (SELECT max(id) FROM intents);\
+        DELETE FROM intents WHERE id = (SELECT max(id) FROM intents)"
+      place:query "UPDATE intents SET sent = sent - 2000000 WHERE state = 'unknown'"
+    end
+    assert.equal(1, report.saved)
+  end)
+
+  it("fetches what the account's list has of a create that was not answered", function()
+    place:start_simulator()
+    local from, to = clock.format(os.time() - 400), clock.format(os.time() - 100)
+    local argv = { "sweep", "--speed", SPEED, "--state", "st", "--json", "--from", from, "--to", to,
+                   with_filter("--limit", "5") }
+    local id = json.decode((place:succeeds(table.unpack(argv)))).windows[1].id
+    place:query "UPDATE intents SET state = 'unknown', capture = NULL; DELETE FROM captures"
+    local report = json.decode((place:succeeds(table.unpack(argv))))
+    assert.same({ 1, 0, id }, { report.saved, report.unknown, report.windows[1].id })
+    assert.equal(1, #json.decode((place:succeeds("captures", "--json"))))
+  end)
+
+  it("that is interrupted prints what it has", function()
+    place:start_simulator "1"
+    local process = command.start({ command.moontap, "sweep", "--state", "st", "--json", "--last",
+      "10m", with_filter("--limit", "5") }, { cwd = place.dir, env = place.env })
+    command.poll(function()
+      return sys.stat(place.dir .. "/st/state.db") and place:query(
+        "SELECT count(*) FROM sqlite_master WHERE name = 'captures'") == "1\n"
+        and place:query "SELECT count(*) FROM intents WHERE state = 'wanted'" == "1\n"
+    end, 30, "the second window")
+    process.signal "INT"
+    local status, out = process.wait()
+    assert.equal(4, status)
+    local report = json.decode(out)
+    assert.same({ 1, 1 }, { report.saved, report.open })
+    assert.equal(5, report.windows[1].packets)
   end)
 
   it("shows with --dry-run what it would capture", function()

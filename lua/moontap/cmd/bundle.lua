@@ -6,6 +6,7 @@ local errors = require "moontap.errors"
 local holding = require "moontap.cmd.holding"
 local json = require "moontap.json"
 local outcome = require "moontap.cmd.outcome"
+local sys = require "moontap.native.sys"
 
 ---@type moontap.cmd.Command
 local M = {
@@ -18,10 +19,12 @@ local M = {
     .. "in their buckets; the timeline says where. Nothing is overwritten, nothing is sent.",
   arguments = { { "case", name = "CASE", help = "the case, as --case named it" } },
   options = {
-    { "-o --output", arg = "FILE", help = "where to write it (else CASE-bundle.tar)" },
+    { "-o --output", arg = "FILE",
+      help = "where to write it (else CASE-bundle.tar); - for standard output" },
   },
   groups = { "state", "output" },
-  examples = { "moontap bundle INC-7", "moontap bundle INC-7 -o /media/usb/inc-7.tar" },
+  examples = { "moontap bundle INC-7", "moontap bundle INC-7 -o /media/usb/inc-7.tar",
+    "moontap bundle INC-7 -o - | ssh evidence 'cat >inc-7.tar'" },
 }
 
 local function count(entries)
@@ -54,6 +57,10 @@ function M.run(args)
     return nil, errors.new("usage", "-o: a bundle is a plain tar file; compress it afterwards")
   elseif args.output == "" then
     return nil, errors.new("usage", "-o names no file")
+  elseif args.output == "-" and sys.isatty(1) then
+    return nil, errors.new("usage", "-o -: standard output is a terminal; an archive is none for it")
+  elseif args.output == "-" and config.json then
+    return nil, errors.new("usage", "-o -: the archive goes to standard output: leave out --json")
   end
   return holding.with_state(function(state)
     local path, entries = bundle.write(state, args.case, args.output)
@@ -63,7 +70,7 @@ function M.run(args)
     if config.json then
       n.path = path
       print(json.encode(n))
-    elseif not config.quiet then
+    elseif not config.quiet and path ~= "-" then
       print(("%s: %d file%s"):format(path, n.packed + n.changed, n.packed + n.changed == 1 and ""
         or "s"))
     end

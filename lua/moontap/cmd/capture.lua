@@ -136,8 +136,10 @@ local function read_window(args)
   return window
 end
 
+-- A plan has said already what would be; its answers are invented.
 local function print_simple(taken, args)
   local cap, window = taken.cap, taken.window
+  if config.dry_run then return end
   if config.json then
     print(json.encode(taking.record(taken, args), { pretty = true }))
     return
@@ -189,6 +191,7 @@ end
 
 -- Where its files lie, and what they are called.
 local function print_full(cap, args, conf)
+  if config.dry_run then return end
   local place = schema.redact(conf):gsub("%?.*", "")
   local files = config.sim and args.bucket and require "moontap.bucket".files(cap) or nil
   if config.json then

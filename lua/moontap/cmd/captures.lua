@@ -31,7 +31,7 @@ local M = {
     { "--interval", arg = "DURATION", convert = options.convert.duration,
       help = "with --follow: how often to look (5s)" },
   },
-  groups = { "api", "output" },
+  groups = { "asking", "output" },
   examples = { "moontap captures --case INC-7", "moontap captures --follow --json | logger" },
 }
 

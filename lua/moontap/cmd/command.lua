@@ -10,7 +10,8 @@ local NAMES <const> = {
 }
 
 local TITLES <const> = {
-  api = "Which API", output = "Output", log = "Output", cron = "For crontab lines",
+  api = "Which API", asking = "Which API",
+  output = "Output", log = "Output", cron = "For crontab lines",
   script = "The script's world", seed = "Randomness", world = "The simulated world",
   simulated = "The simulator's time", state = "State",
 }

@@ -24,7 +24,7 @@ local M = {
     { "--max-runs", arg = "N", convert = options.convert.integer,
       help = "most runs at a time (64)" },
   },
-  groups = { "api", "world", "log" },
+  groups = { "asking", "world", "log" },
   examples = { "moontap cron --listen 127.0.0.1:9464 /etc/moontap/playbooks",
                "moontap cron --sim --watch scripts/playbooks" },
 }

@@ -16,7 +16,7 @@ local M = {
     .. "token may read, buckets, the clock against the API's, the state directory. It only reads: "
     .. "that the token may create captures is not tested. Exit status 0 (ok, or warnings), 1 when "
     .. "something fails, 3 when it is the credentials.",
-  groups = { "api", "output" },
+  groups = { "asking", "output" },
 }
 
 local COLOURS <const> = { ok = "32", warn = "33", fail = "31" }

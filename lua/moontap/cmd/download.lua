@@ -46,7 +46,7 @@ function M.run(args)
   if config.json then
     print(json.encode { id = args.id, path = path })
   elseif not config.quiet then
-    print(path)
+    print(config.dry_run and "would write " .. path or path)
   end
 end
 

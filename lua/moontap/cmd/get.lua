@@ -10,7 +10,7 @@ local M = {
   usage = { "moontap get [OPTIONS] ID" },
   arguments = { { "id", name = "ID", help = "id of the capture",
                   convert = require "moontap.cmd.options".convert.id } },
-  groups = { "api", "output" },
+  groups = { "asking", "output" },
 }
 
 function M.run(args)

@@ -140,6 +140,9 @@ local ALL = {
 local GROUPS = {
   api = { "sim", "account", "accounts", "base_url", "account_id", "token_file", "cacert", "speed",
           "state", "dry_run", "read_only" },
+  -- of commands that change nothing: there is nothing to plan
+  asking = { "sim", "account", "accounts", "base_url", "account_id", "token_file", "cacert",
+             "speed", "state", "read_only" },
   output = { "json", "tz", "verbose", "quiet" },
   log = { "verbose", "quiet" },
   cron = { "timeout", "lock" },

@@ -1,10 +1,12 @@
 -- past: what of a period was captured before, as the journal of this machine knows it.
 
+local adopt = require "pcaps.adopt"
 local clock = require "moontap.clock"
 local config = require "moontap.config"
 local errors = require "moontap.errors"
 local gate = require "moontap.gate"
 local json = require "moontap.json"
+local match = require "pcaps.match"
 local sys = require "moontap.native.sys"
 local taking = require "moontap.cmd.taking"
 local wanted = require "moontap.cmd.wanted"
@@ -12,10 +14,12 @@ local windows = require "moontap.cmd.window"
 
 local M = {}
 
+local LIST_MAX <const> = 50 -- captures that the API lists
 local OPENED <const> = { done = true, adopted = true, shared = true }
 
 -- The account of the state, once it is known what became of every create that was sent: one of a
 -- process that died may have captured a window of this very period. False: nothing is known of it.
+-- And what the API lists.
 local function account_of()
   local client = require "pcaps".client {}
   local listed, err = client.list()
@@ -23,24 +27,55 @@ local function account_of()
   local context = gate.context(client)
   if not context then return nil, errors.new("usage", "a sweep needs the gate, which is off") end
   if not context.account and context.err then return nil, context.err end
-  if config.dry_run then return context.account or false end
+  if config.dry_run then return context.account or false, listed end
   local ok
   ok, err = require "moontap.gate.reconcile".inherit(client, context, "simple")
   if not ok then return nil, err end
-  return context.account
+  return context.account, listed
+end
+
+-- The capture that the API lists of the very window that `row` asked for: whoever opened it, its
+-- packets are those.
+local function listed_of(row, listed)
+  local params = row.params
+  for _, cap in ipairs(listed) do
+    local is_same = type(cap) == "table" and cap.type == "simple" and cap.status ~= "failed"
+      and type(cap.id) == "string" and type(cap.offset_time) == "string"
+      and clock.parse(cap.offset_time) == clock.parse(params.offset_time)
+      and cap.time_limit == params.time_limit
+      and json.encode(cap.filter_v1 or {}) == json.encode(params.filter_v1 or {})
+    if is_same then return cap.id end
+  end
+  return nil
+end
+
+-- A create whose outcome is unknown and which the API does not list was not done, if a list would
+-- show it by now: it is not too young, and the list reaches back to it.
+local function was_not_done(row, listed)
+  local sent = row.sent or row.asked
+  if clock.now() - sent < adopt.WINDOW / config.speed then return false end
+  if #listed < LIST_MAX then return true end
+  for _, cap in ipairs(listed) do
+    local submitted = type(cap) == "table" and match.submitted(cap)
+    if submitted and submitted < sent then return true end
+  end
+  return false
 end
 
 -- The window of a row of the journal; nil when it is none that a sweep could count on.
-local function window_of(row, wire)
+local function window_of(row, wire, listed)
   local params = row.params
-  if row.kind ~= "simple" or not OPENED[row.state] or not params or row.status == "failed"
+  local is_open = OPENED[row.state] or row.state == "unknown"
+  if row.kind ~= "simple" or not is_open or not params or row.status == "failed"
     or json.encode(params.filter_v1 or {}) ~= json.encode(wire.filter_v1 or {})
     or params.packet_limit < wire.packet_limit then return nil end
   local to = type(params.offset_time) == "string" and clock.parse(params.offset_time)
   if not to then return nil end
+  local capture = row.capture or listed_of(row, listed)
+  if not capture and was_not_done(row, listed) then return nil end
   return { from = math.ceil(to - params.time_limit), to = math.floor(to),
            file = row.file and sys.stat(row.file) and row.file or nil, -- else it is fetched again
-           capture = row.capture }
+           capture = capture }
 end
 
 local function is_within(part, window)
@@ -48,20 +83,20 @@ local function is_within(part, window)
 end
 
 -- What was captured of a period, the saved ones first; nothing twice.
-local function known_parts(account, window, wire, case)
-  local rows, err = account:journal { case = case }
+local function known_parts(account, window, wire, args, listed)
+  local rows, err = account:journal { case = args.case }
   if not rows then return nil, err end
-  local saved, unfetched, known = {}, {}, {}
+  local saved, unfetched, unknown, known = {}, {}, {}, {}
   for _, row in ipairs(rows) do
-    local part = window_of(row, wire)
+    local part = window_of(row, wire, listed)
     if part and is_within(part, window) then
-      table.insert(part.file and saved or unfetched, part)
+      table.insert(part.file and saved or part.capture and unfetched or unknown, part)
     end
   end
-  for _, list in ipairs { saved, unfetched } do
+  for _, list in ipairs { saved, unfetched, not args.again and unknown or nil } do
     for _, part in ipairs(list) do
       if #windows.uncovered(part, known) > 0 then
-        part.state = part.file and "already" or "open"
+        part.state = part.file and "already" or part.capture and "open" or "unknown"
         known[#known + 1] = part
       end
     end
@@ -77,12 +112,13 @@ end
 ---@return moontap.cmd.Part[]|nil parts
 ---@return any free_at when the account's slot is free; or an error
 function M.parts(window, filter, args)
-  local account, err = account_of()
-  if account == nil then return nil, err end
+  local account, listed = account_of()
+  if account == nil then return nil, listed end
+  local err
   local wire = taking.wire(taking.params(filter, { from = 0, to = 1, is_now = true },
     args.limit or wanted.PACKETS_MAX))
   local parts, queue = {}, { slots = {} }
-  if account then parts, err = known_parts(account, window, wire, args.case) end
+  if account then parts, err = known_parts(account, window, wire, args, listed) end
   if not parts then return nil, err end
   for _, tile in ipairs(windows.tile(windows.uncovered(window, parts))) do
     tile.state = "open"

@@ -20,8 +20,8 @@ local M = {
     .. "directory, with what the journal knows of them: who asked, why, and for which packets. "
     .. "This happens by itself once a day, in `moontap cron` and beside commands and scripts that "
     .. "open or download captures. That there was a capture, when, of which case, and what became "
-    .. "of it stays, and the audit chain stays whole. What is held (`moontap hold`) is kept. A file "
-    .. "that was written where somebody said (--out, -o, a script's path) is never touched.",
+    .. "of it stays, and the audit chain stays whole. What is held (`moontap hold`) is kept. A "
+    .. "file that was written where somebody said (--out, -o, a script's path) is never touched.",
   options = {
     { "--older-than", arg = "DURATION", convert = options.convert.duration,
       help = "this once, instead of what is kept" },

@@ -17,7 +17,7 @@ local M = {
     .. "Shows who on this machine has the slot of each kind, who waits for it in which order, and "
     .. "when each can expect it. Reads what is written down on this machine: it asks the API "
     .. "nothing, and needs no token.",
-  groups = { "api", "output" },
+  groups = { "asking", "output" },
 }
 
 local function time(seconds)

@@ -20,9 +20,9 @@ function M.run(args)
   local ok, err = require "pcaps".stop(args.id, { force = args.force or nil })
   if not ok then return nil, err end
   if config.json then
-    print(json.encode { id = args.id, stopped = true })
+    print(json.encode { id = args.id, stopped = not config.dry_run })
   elseif not config.quiet then
-    print(("stopped %s"):format(args.id))
+    print(("%s %s"):format(config.dry_run and "would stop" or "stopped", args.id))
   end
 end
 

@@ -22,6 +22,7 @@ local ENDS_IT <const> = { credentials = true, denied = true }
 local OWN <const> = {
   { "--limit", arg = "N", convert = options.convert.integer,
     help = "most packets of each window (10000)" },
+  { "--again", help = "capture again what may have been captured already, when nobody can tell" },
 }
 
 local function all_options()
@@ -40,8 +41,9 @@ local M = {
     .. "captures one after the other, the oldest first, one a minute. Says before it starts how "
     .. "long that takes and which windows will be older than 24 hours before it is their turn, "
     .. "and asks when it takes more than 10 minutes. Run again with the same filter and case, it "
-    .. "captures only what is missing. A window that fails does not stop the others. Exit status "
-    .. "0: the whole period was saved.",
+    .. "captures only what is missing. A window that fails does not stop the others; one that may "
+    .. "have been captured without an answer is looked for in the account's list, and not captured "
+    .. "again unless --again says so. Exit status 0: the whole period was saved.",
   options = all_options(),
   groups = { "api", "cron", "simulated", "world", "output" },
   examples = {
@@ -53,7 +55,7 @@ local M = {
 ---@class moontap.cmd.Part a window and what became of it
 ---@field from integer
 ---@field to integer
----@field state "open"|"saved"|"already"|"lost"|"failed"
+---@field state "open"|"saved"|"already"|"lost"|"failed"|"unknown" the last: it may be captured
 ---@field capture? string known already, its file was not fetched
 ---@field taken? moontap.cmd.Taken
 ---@field error? table
@@ -103,21 +105,27 @@ local function tell_plan(parts, seconds)
   for _, part in ipairs(parts) do
     if part.state == "lost" then
       say("lost: %s is older than 24 hours before its turn comes", span(part))
+    elseif part.state == "unknown" then
+      say("unknown: %s may have been captured, and no answer came; --again captures it again",
+        span(part))
     end
   end
 end
 
 local function print_part(part)
-  if config.json or config.quiet or part.state == "lost" then return end
+  if config.json or config.quiet or part.state == "lost" or part.state == "unknown" then return end
   local text = part.error and part.error.message
-  if part.taken then
+  if part.taken and config.dry_run then
+    text = "" -- the plan says it
+  elseif part.taken then
     text = ("%s packets%s  %s"):format(part.taken.packets or "?",
       part.taken.is_full and " (the limit)" or "", part.taken.file or "")
   elseif part.state == "already" then
     text = part.file or ""
   end
+  local word = config.dry_run and part.state == "saved" and "planned" or part.state
   print(("%s  %-5s %-8s %s"):format(windows.text(part.from), duration.format(part.to - part.from),
-    part.state, text or ""))
+    word, text or ""))
 end
 
 -- A capture that an earlier sweep opened and did not come to fetch.
@@ -167,7 +175,7 @@ end
 
 local function summarize(args, window, parts)
   local n = {}
-  for _, state in ipairs { "saved", "already", "lost", "failed", "open" } do
+  for _, state in ipairs { "saved", "already", "lost", "failed", "open", "unknown" } do
     n[state] = count(parts, state)
   end
   if config.json then
@@ -177,10 +185,11 @@ local function summarize(args, window, parts)
       args.case
     print(json.encode(n, { pretty = true }))
   elseif not config.quiet then
-    print(("%d saved, %d saved before, %d failed, %d lost"):format(n.saved, n.already,
-      n.failed + n.open, n.lost))
+    print(("%d %s, %d saved before, %d failed, %d lost%s"):format(n.saved,
+      config.dry_run and "would be saved" or "saved", n.already, n.failed + n.open, n.lost,
+      n.unknown > 0 and (", %d unknown"):format(n.unknown) or ""))
   end
-  return n.lost + n.failed + n.open == 0 and outcome.OK or outcome.FAILED
+  return n.lost + n.failed + n.open + n.unknown == 0 and outcome.OK or outcome.FAILED
 end
 
 local function read(args)
@@ -214,9 +223,12 @@ function M.run(args)
       duration.format(math.ceil(seconds))))
     if not ok then return nil, err end
   end
-  ok, err = capture_all(args, filter, parts)
+  -- whoever interrupts it gets what there is so far
+  local outcomes = table.pack(pcall(capture_all, args, filter, parts))
+  if not outcomes[1] and not errors.is(outcomes[2]) then error(outcomes[2], 0) end
   local status = summarize(args, window, parts)
-  if not ok then return nil, err end
+  if not outcomes[1] then error(outcomes[2], 0) end
+  if not outcomes[2] then return nil, outcomes[3] end
   return status
 end
 
