@@ -58,7 +58,7 @@ function M.run(args)
   elseif args.output == "" then
     return nil, errors.new("usage", "-o names no file")
   elseif args.output == "-" and sys.isatty(1) then
-    return nil, errors.new("usage", "-o -: standard output is a terminal; an archive is none for it")
+    return nil, errors.new("usage", "-o -: standard output is a terminal, and this is no text")
   elseif args.output == "-" and config.json then
     return nil, errors.new("usage", "-o -: the archive goes to standard output: leave out --json")
   end
