@@ -8,6 +8,7 @@ local M = {}
 
 local captures = {} -- in the order in which they were opened
 local detached = setmetatable({}, { __mode = "k" })
+local clients = setmetatable({}, { __mode = "k" })
 
 local function is_running(cap)
   return getmetatable(cap) and not cap:done() and not cap.stop_requested
@@ -45,9 +46,17 @@ end
 --- Remembers a full capture that was opened here.
 ---@param cap table
 ---@param is_detached? boolean it is meant to outlive the run
-function M.note(cap, is_detached)
+---@param client? userdata that it belongs to
+function M.note(cap, is_detached, client)
   captures[#captures + 1] = cap
-  detached[cap] = is_detached
+  detached[cap], clients[cap] = is_detached, client
+end
+
+--- The client that a capture was opened with.
+---@param cap table
+---@return userdata|nil
+function M.client_of(cap)
+  return clients[cap]
 end
 
 --- Is it meant to outlive the run?

@@ -257,8 +257,8 @@ function M.define(op, attempt)
     end
     if intent then
       intents.settle(intent, result)
-      if result.type == "full" and not intent.is_shared and not config.dry_run then
-        opened.note(result, options and options.detach)
+      if result.type == "full" and not config.dry_run then
+        opened.note(result, options and options.detach, client)
       end
     end
     return result

@@ -391,6 +391,42 @@ end
     assert.is_nil(status_of(out:match "%x+").stop_requested)
   end)
 
+  it("that is shared goes on until the last run that needs it has ended", function()
+    start_simulator()
+    local WAIT <const> = "print(full({ share = true, deadline = '60s' }).id) io.stdout:flush() "
+      .. "io.open(arg[1]):read 'a' error 'broken'" -- until somebody writes
+    assert(os.execute(("mkfifo %s/leader %s/sharer"):format(dir, dir)))
+    local before = succeeds(FULL .. "claim() print(full({ detach = true }).id)"):match "%x+"
+    local runs = {}
+    for i, name in ipairs { "leader", "sharer" } do
+      runs[i] = command.start({ command.moontap, "run", "--speed", tostring(SPEED), "-e",
+        FULL .. WAIT, "--", dir .. "/" .. name }, { cwd = dir, env = env, limit = 120 })
+      command.poll(function()
+        return query "SELECT count(*) FROM intents WHERE state = 'wanted'" == i .. "\n"
+      end, 20, name)
+    end
+    assert.equal(0, (command.run({ command.moontap, "stop", before }, { env = env })))
+    local ids = {}
+    for i, run_of in ipairs(runs) do
+      ids[i] = command.poll(function() return run_of.stdout():match "(%x+)\n" end, 40, "its id")
+    end
+    assert.equal(ids[1], ids[2])
+    local status, _, err = command.run({ command.moontap, "stop", ids[1] }, { env = env })
+    assert.equal(1, status)
+    assert.matches("another run shares it", err)
+    assert(os.execute(("echo >%s/leader"):format(dir)))
+    status, _, err = runs[1].wait()
+    assert.equal(1, status)
+    assert.matches("goes on, for another run got it too", err)
+    succeeds "assert(pcaps.list())" -- nor does the next one take it for left
+    assert.is_nil(status_of(ids[1]).stop_requested)
+    assert(os.execute(("echo >%s/sharer"):format(dir)))
+    status, _, err = runs[2].wait()
+    assert.equal(1, status)
+    assert.matches("stopped capture " .. ids[1], err, 1, true)
+    assert.is_string(status_of(ids[1]).stop_requested)
+  end)
+
   it("is stopped when its run is told to leave, and by the next run after a kill", function()
     start_simulator()
     for _, signal in ipairs { "TERM", "KILL" } do

@@ -18,6 +18,7 @@ local pings = require "moontap.cron.pings"
 local rules = require "moontap.gate.rules"
 local runlog = require "moontap.cron.runlog"
 local secrets = require "moontap.secrets"
+local stops = require "moontap.gate.stops"
 
 local M = {}
 
@@ -84,20 +85,23 @@ end
 -- The captures of a run that did not end well are stopped, and one that its run knows nothing of;
 -- others are left to go on. That is the host's business, whatever the playbook may do.
 local function look_after(job, is_good)
+  local run, context = gate.caller(job.client).run, gate.context(job.client)
+  local account = context and context.account or nil
   gate.set_caller(job.client, nil)
   for _, one in ipairs(job.captures) do
     local cap = one.cap
     local is_wanted = is_good and not one.call.is_left
-    if not is_wanted and not one.is_detached and not cap:done() then
-      local ok, err = cap:stop { timeout = STOP_TIMEOUT, deadline = STOP_TIMEOUT }
+    if not is_wanted and stops.is_needed(account, cap.id, run) then
+      log.info("cron: capture %s of run %d goes on, for another run got it too", cap.id, job.run)
+    elseif not is_wanted and not one.is_detached and not cap:done() then
+      local ok, err = cap:stop { timeout = STOP_TIMEOUT, deadline = STOP_TIMEOUT, force = true }
       if ok then
         log.warn("cron: stopped capture %s of run %d, which did not end well", cap.id, job.run)
       else
         log.warn("cron: capture %s of run %d goes on: %s", cap.id, job.run, err.message)
       end
     elseif is_good then
-      local context = gate.context(job.client)
-      if context and context.account then context.account:detach(cap.id) end
+      if account then account:detach(cap.id) end
     end
     opened.forget(cap)
   end

@@ -101,6 +101,14 @@ local function is_own(client, caller, id)
   return account ~= nil and account:opener(id) == caller.playbook
 end
 
+-- Another run that goes on has got the same capture.
+local function is_shared(client, id)
+  local context, caller = gate.context(client), gate.caller(client)
+  local account = context and context.account
+  if not account or is_planned(id) then return false end
+  return account:is_needed(id, { owner = account.state.owner.id, run = caller and caller.run })
+end
+
 M.effects["api.stop"] = function(next, client, id, options, ...)
   if config.read_only then
     return deny(("refused to stop %s: --read-only changes nothing"):format(id))
@@ -110,6 +118,10 @@ M.effects["api.stop"] = function(next, client, id, options, ...)
   if why then return deny(why) end
   if not (options and options.force) and is_foreign(client, id) then
     return deny(("stop %s refused: this host did not open it; to stop it all the same: "
+      .. "moontap stop --force %s, in scripts { force = true }"):format(id, id))
+  end
+  if not (options and options.force) and is_shared(client, id) then
+    return deny(("stop %s refused: another run shares it and goes on; to stop it all the same: "
       .. "moontap stop --force %s, in scripts { force = true }"):format(id, id))
   end
   return next(client, id, options, ...)

@@ -1,6 +1,7 @@
 -- stops: full captures of runs that failed or vanished are stopped, for they hold the account's
 -- only slot. Those created with `detach = true` go on.
 
+local gate = require "moontap.gate"
 local log = require "moontap.log"
 local native = require "moontap.native.pcaps"
 local opened = require "pcaps.opened"
@@ -10,7 +11,23 @@ local M = {}
 local MAY_CHANGE <const> = { [401] = true, [403] = true, [408] = true, [429] = true }
 local TIMEOUT <const> = 10 -- seconds of one attempt
 
+---Is a capture to go on, because another run got it too, and goes on or ended well?
+---@param account? moontap.state.Account
+---@param id string
+---@param run? string the one that did not end well; without it all of this process
+---@return boolean
+function M.is_needed(account, id, run)
+  if not account then return false end
+  return account:is_needed(id, { owner = account.state.owner.id, run = run }, true) or false
+end
+
 local function stop(cap)
+  local client = opened.client_of(cap)
+  local context = client and gate.context(client)
+  if M.is_needed(context and context.account, cap.id) then
+    io.stderr:write(("moontap: capture %s goes on, for another run got it too\n"):format(cap.id))
+    return opened.forget(cap)
+  end
   local ok, err = cap:stop { timeout = TIMEOUT, deadline = TIMEOUT }
   if ok then opened.forget(cap) end
   io.stderr:write(ok

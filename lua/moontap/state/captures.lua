@@ -135,6 +135,40 @@ function M.detach(self, id)
   end)
 end
 
+-- How the run of an intent stands: it goes on, it ended well, or neither.
+local RUN_ON <const> = { claimed = true, running = true }
+
+local function goes_on(self, row)
+  if row.ended or not self:is_alive(row.owner) then return false end
+  return not row.run_state or RUN_ON[row.run_state] or false
+end
+
+local function ended_well(row)
+  if row.run_state then return row.run_state == "ok" end
+  return row.ended ~= nil and row.failed == 0
+end
+
+---Is a capture shared, and does a run other than `me` still need it?
+---@param id string
+---@param me { owner: string, run?: string } without `run` all of that process
+---@param is_kept? boolean a run that ended well counts: what it leaves running is to go on
+---@return boolean|nil
+---@return table|nil err
+function M.is_needed(self, id, me, is_kept)
+  local rows, err = self.state.db:rows("SELECT i.owner, i.state, d.run, o.ended, o.failed, "
+    .. "r.state AS run_state FROM intents i JOIN owners o ON o.id = i.owner LEFT JOIN details d "
+    .. "ON d.intent = i.id LEFT JOIN runs r ON d.run = 'run ' || r.id WHERE i.account = ? "
+    .. "AND i.capture = ? AND i.state IN ('done', 'adopted', 'shared')", self.id, id)
+  if not rows then return nil, err end
+  local is_shared, is_needed = false, false
+  for _, row in ipairs(rows) do
+    is_shared = is_shared or row.state == "shared"
+    local is_mine = row.owner == me.owner and (not me.run or row.run == me.run)
+    if not is_mine and (goes_on(self, row) or is_kept and ended_well(row)) then is_needed = true end
+  end
+  return is_shared and is_needed
+end
+
 ---Full captures that still ran when the process that opened them failed or vanished, and that
 ---nobody has stopped.
 ---@param is_gone fun(owner: string): boolean
@@ -149,7 +183,11 @@ function M.orphans(self, is_gone)
   local ids = {}
   for _, row in ipairs(rows) do
     local is_left = row.failed == 1 or row.is_lost == 1
-    if is_left or (not row.ended and is_gone(row.owner)) then ids[#ids + 1] = row.id end
+    if is_left or (not row.ended and is_gone(row.owner)) then
+      local is_needed, problem = M.is_needed(self, row.id, row, true)
+      if is_needed == nil then return nil, problem end
+      if not is_needed then ids[#ids + 1] = row.id end
+    end
   end
   return ids
 end
