@@ -6,6 +6,7 @@ local address = require "pcaps.address"
 local config = require "moontap.config"
 local errors = require "moontap.errors"
 local later = require "moontap.later"
+local printable = require "moontap.printable"
 local schema = require "moontap.native.schema"
 local sys = require "moontap.native.sys"
 
@@ -175,6 +176,16 @@ function M.list()
     list[i] = { name = name, account = account, err = problem }
   end
   return list, file
+end
+
+---The names of the accounts file, for whoever has named none.
+---@return string hint "" when there is none
+function M.hint()
+  local list, file = M.list()
+  if not list or #list == 0 then return "" end
+  local names = {}
+  for i, entry in ipairs(list) do names[i] = printable(entry.name) end
+  return ("; or --account NAME: %s names %s"):format(file, table.concat(names, ", "))
 end
 
 -- What to do about a token file that cannot be used.

@@ -153,8 +153,10 @@ local function watch(op)
   return setmetatable({}, { __close = function(_, err)
     progress.note(nil)
     if errors.is(err) then
-      err.sent = "maybe"
-      err.message = ("%s; the outcome of a %s is unknown"):format(err.message, op)
+      err.sent, err.outcome = "maybe", "unknown"
+      err.message = ("%s; the outcome of a %s is unknown%s"):format(err.message, op,
+        op == "create" and ": `moontap captures`, in scripts pcaps.list(), shows whether a "
+          .. "capture was opened" or "")
     end
   end })
 end

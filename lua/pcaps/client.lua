@@ -126,7 +126,9 @@ local function authorize(state)
   local ok
   ok, err = native.authorize(state.handle, settings)
   if ok then return settings end
-  return nil, settings.account and accounts.explain(settings.account, err) or err
+  if settings.account then return nil, accounts.explain(settings.account, err) end
+  if err.kind == "credentials" then err.message = err.message .. accounts.hint() end
+  return nil, err
 end
 
 -- Sets the native client up at its first effect.

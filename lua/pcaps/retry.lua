@@ -32,6 +32,7 @@ local SLOT_FIRST = 15   -- a slot is free again within a minute, so pauses are l
 local SLOT_MAX = 60
 local TOLD_FROM = 2     -- seconds
 
+local OF_ACCOUNT = { create = true, list = true, ["ownership.list"] = true } -- no other id in it
 local POSTS = { create = true, ["ownership.create"] = true, ["ownership.validate"] = true }
 
 --- How many seconds the server asked to wait. They are real ones: a simulator whose time is
@@ -158,6 +159,10 @@ local function give_up(call, err)
     err.message = ("%s (tried %d times)"):format(err.message, call.attempts)
   end
   err.retryable = is_retryable(op, err, call.subject)
+  if OF_ACCOUNT[op] and (err.status == 403 or err.status == 404) then
+    err.message = ("%s; is %s the right account id?"):format(err.message,
+      tostring(call.client.account_id))
+  end
   if op == "create" and err.kind == "api" and is_refused_for_now(op, err, call.subject) then
     err.kind = "quota" -- the account's slot did not get free in time
     local wait = M.asked_pause(err)

@@ -84,7 +84,8 @@ call_close(lua_State *L)
 
     if (call->abandoned && lua_istable(L, 2)) {
         lua_pushliteral(L, "; a create was under way, its outcome is unknown: "
-                           "pcaps.list() shows whether a capture was opened");
+                           "`moontap captures`, in scripts pcaps.list(), shows whether a "
+                           "capture was opened");
         if (lua_getfield(L, 2, "message") == LUA_TSTRING) {
             lua_insert(L, -2);
             lua_concat(L, 2);
@@ -93,6 +94,8 @@ call_close(lua_State *L)
         lua_settop(L, 2);
         lua_pushliteral(L, "maybe");
         lua_setfield(L, 2, "sent");
+        lua_pushliteral(L, "unknown");
+        lua_setfield(L, 2, "outcome");
     }
     release(call);
     return 0;

@@ -319,16 +319,30 @@ print_frames(const char *text)
     }
 }
 
+/* [-0, +0, m] Does the error on top say that a create may have been done? Then
+ * that is what the shell is told, also of a run that was stopped. */
+static int
+is_unknown(lua_State *L)
+{
+    int unknown = lua_getfield(L, -1, "outcome") == LUA_TSTRING
+                  && strcmp(lua_tostring(L, -1), "unknown") == 0;
+
+    lua_pop(L, 1);
+    return unknown;
+}
+
 /* (task) -> exit status. Prints the error; guarded, because it may raise. */
 static int
 show_failure(lua_State *L)
 {
     struct task *task = lua_touserdata(L, 1);
     const char *kind = NULL;
+    int unknown = 0;
 
     task_push_error(L, task);
     if (lua_type(L, -1) == LUA_TTABLE && luaL_getmetafield(L, -1, "__name") != LUA_TNIL) {
         lua_pop(L, 1);
+        unknown = is_unknown(L);
         if (lua_getfield(L, -1, "kind") == LUA_TSTRING) {
             kind = lua_tostring(L, -1);
         }
@@ -340,7 +354,7 @@ show_failure(lua_State *L)
         task_push_traceback(L, task);
         print_frames(lua_tostring(L, -1));
     }
-    lua_pushinteger(L, host_exit_status(kind));
+    lua_pushinteger(L, unknown ? HOST_EXIT_UNKNOWN : host_exit_status(kind));
     return 1;
 }
 
@@ -373,13 +387,17 @@ read_result(lua_State *L)
     return 1;
 }
 
-/* (task) Guarded, because it may raise. */
+/* (task) -> exit status. Guarded, because it may raise. */
 static int
 show_cancellation(lua_State *L)
 {
+    int unknown;
+
     task_push_cancellation(L, lua_touserdata(L, 1));
+    unknown = lua_istable(L, -1) && is_unknown(L);
     (void)fprintf(stderr, "moontap: %s\n", luaL_tolstring(L, -1, NULL));
-    return 0;
+    lua_pushinteger(L, unknown ? HOST_EXIT_UNKNOWN : HOST_EXIT_STOPPED);
+    return 1;
 }
 
 static int
@@ -404,11 +422,14 @@ outcome(struct host *host)
         (void)fflush(stdout);
         lua_pushcfunction(L, show_cancellation);
         lua_pushlightuserdata(L, host->root);
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-            lua_pop(L, 1);
+        status = HOST_EXIT_STOPPED;
+        if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+            status = (int)lua_tointeger(L, -1);
+        } else {
             (void)fputs("moontap: stopped\n", stderr);
         }
-        return HOST_EXIT_STOPPED;
+        lua_pop(L, 1);
+        return status;
     default:
         return report_failure(host);
     }

@@ -172,6 +172,20 @@ describe("what is wrong with accounts is said:", function()
     fails("prod", "there is no nowhere.ini", "--accounts", "nowhere.ini")
   end)
 
+  it("no account, where the file names some; an id that is none of ours", function()
+    write(USUAL, section("lab", good()) .. section("prod", good()))
+    for _, command_line in ipairs { { "captures" }, { "slots" } } do
+      local status, _, err = moontap(table.unpack(command_line))
+      assert.equal(3, status)
+      assert.matches("%-%-account NAME: [^\n]*accounts.ini names lab, prod", err)
+    end
+    env.CLOUDFLARE_API_TOKEN = exports.CLOUDFLARE_API_TOKEN
+    env.CLOUDFLARE_BASE_URL = exports.CLOUDFLARE_BASE_URL
+    local wrong = ("0"):rep(32)
+    local _, _, err = moontap("captures", "--account-id", wrong)
+    assert.matches("is " .. wrong .. " the right account id%?", err)
+  end)
+
   it("a name that is none", function()
     write(USUAL, section("prod", good()) .. section("lab", good()))
     fails("porduction", "no account is called porduction in .*; there is lab, prod")

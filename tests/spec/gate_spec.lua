@@ -391,6 +391,21 @@ end
     assert.is_nil(status_of(out:match "%x+").stop_requested)
   end)
 
+  it("that was detached is not called dead in `slots`, one that was left is", function()
+    start_simulator()
+    succeeds(FULL .. "claim() full { detach = true }")
+    local function slots()
+      return (select(2, command.run({ command.moontap, "slots" }, { env = env })))
+    end
+    local out = slots()
+    assert.matches("\nfull: capture %x+ of ", out)
+    assert.not_matches("DEAD", out)
+    query "UPDATE captures SET is_detached = 0"
+    assert.not_matches("DEAD", slots()) -- its run ended well
+    query "UPDATE owners SET failed = 1"
+    assert.matches("\nfull: capture %x+ of [^\n]*DEAD: the next one settles it", slots())
+  end)
+
   it("that is shared goes on until the last run that needs it has ended", function()
     start_simulator()
     local WAIT <const> = "print(full({ share = true, deadline = '60s' }).id) io.stdout:flush() "

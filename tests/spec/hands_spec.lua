@@ -157,6 +157,23 @@ describe("capture", function()
   end)
 end)
 
+describe("a create that is not answered", function()
+  it("leaves with status 6 when it is interrupted, and says where to look", function()
+    place:start_simulator "1"
+    place:succeeds("sim", "fault", "create:silent")
+    local process = command.start({ command.moontap, "capture", "--state", "st",
+      with_filter "-q" }, { cwd = place.dir, env = place.env })
+    command.poll(function()
+      return place:run("captures", "--state", "st", "--json", "--read-only") == 0
+        and place:query "SELECT count(*) FROM intents WHERE state = 'sending'" == "1\n"
+    end, 30, "the create")
+    process.signal "INT"
+    local status, out, err = process.wait()
+    assert.same({ 6, "" }, { status, out })
+    assert.matches("^moontap: interrupted; [^\n]*unknown: `moontap captures`[^\n]*\n$", err)
+  end)
+end)
+
 describe("a full capture", function()
   local FULL <const> = { "--full", "--colo", "ams01", "--dst", "203.0.113.10" }
 

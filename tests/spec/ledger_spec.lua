@@ -181,13 +181,14 @@ assert(moontap.all { ask "A", ask "B" })]]):format(SIMPLE, SIMPLE))
       local argv = { command.moontap, "run", "-e", [[
         require "pcaps.retry".DEADLINE, require "pcaps.retry".MAX_RETRIES = 1, 0
         local status, err = require "moontap.cmd.captures".run {}
-        print(status, err.kind)]] }
+        print(status, err.kind, err.message)]] }
       local status, out, err = command.run(argv, { cwd = dir, env = with(changes) })
       assert.equal(0, status, err)
       assert.matches(id .. " +simple[^\n]*journal only", out)
       assert.matches("\nnil\t" .. (changes.CLOUDFLARE_API_TOKEN == nil and "network"
         or "credentials"), out)
-      assert.matches("the API could not be asked", err)
+      assert.matches("\tthe API could not be asked, this is what was written down here: ", out)
+      assert.equal("", err)
     end
     env.CLOUDFLARE_API_TOKEN = false
     local entries, status, err = list()

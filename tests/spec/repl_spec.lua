@@ -68,6 +68,34 @@ local function sees(line, wanted)
   assert.matches(wanted, (shown:gsub("\27%[[%d;?]*%a", ""):gsub("\r", "")), 1, true)
 end
 
+describe("a line that fails", function()
+  it("says what was meant", function()
+    local status, _, err = command.run({ command.moontap, "repl", "--sim" }, { stdin = [[
+exit
+quit()
+cap = assert(pcaps.create { type = "simple", time_limit = 5, packet_limit = 5 })
+cap:dowload()
+cap:nonsense()
+]] })
+    assert.equal(1, status)
+    local lines = {}
+    for line in err:gmatch "[^\n]+" do lines[#lines + 1] = line end
+    assert.matches("'exit'; to leave: :quit, or Ctrl%-D$", lines[1])
+    assert.matches("'quit'; to leave: :quit, or Ctrl%-D$", lines[2])
+    assert.matches("'dowload'%); did you mean download%?$", lines[3])
+    assert.matches("'nonsense'%)$", lines[4])
+  end)
+
+  it("knows the methods of a capture", function()
+    local hint = require "moontap.repl.hint"
+    local methods = {}
+    local meta = require "pcaps.capture".metatable({}, {})
+    for name in pairs(meta.__index) do methods[#methods + 1] = name end
+    table.sort(methods)
+    assert.same(methods, hint.METHODS)
+  end)
+end)
+
 describe("the prompt", function()
   it("says which account it is at, and shows values as people read them", function()
     start()

@@ -93,13 +93,11 @@ function M.run(args)
     log.warn("%s; what was asked for here is not shown", why.message)
   end
   local list = ledger.select(ledger.merge(caps or {}, book), args)
-  if not caps then
-    if #list == 0 then return nil, err end
-    log.warn("the API could not be asked: this is what was written down here")
-  end
+  if not caps and #list == 0 then return nil, err end
   print_list(list)
-  if not caps then return nil, err end
-  return 0
+  if caps then return 0 end
+  err.message = "the API could not be asked, this is what was written down here: " .. err.message
+  return nil, err
 end
 
 return M

@@ -53,7 +53,7 @@ function M.failure(err, command)
   end
   if err.kind == "usage" then return M.usage(err.message, command) end
   M.complain(tostring(err))
-  return M.status_of(err.kind)
+  return M.status_of(err.outcome == "unknown" and "unknown_outcome" or err.kind)
 end
 
 return M

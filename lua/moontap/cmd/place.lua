@@ -1,6 +1,7 @@
 -- place: the account that a command is about, and what this machine has written down of it, for
 -- commands that need no API.
 
+local accounts = require "moontap.accounts"
 local credentials = require "pcaps.credentials"
 local errors = require "moontap.errors"
 
@@ -33,7 +34,7 @@ function M.find()
     local known = state and known_accounts(state) or ""
     if state then state:close() end
     return nil, errors.new("credentials", "no account: set CLOUDFLARE_ACCOUNT_ID, or give "
-      .. "--account or --account-id" .. known)
+      .. "--account-id" .. accounts.hint() .. known)
   end
   local here = { base_url = settings.base_url, account_id = settings.account_id, state = state }
   if state then

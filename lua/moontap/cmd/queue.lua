@@ -34,6 +34,15 @@ local function hold_time(kind, time_limit)
   return time_limit and time_limit / config.speed
 end
 
+-- Was a capture left by a run that failed or died, so that the next one stops it?
+local function is_orphan(account, id)
+  local orphans = account:orphans(function(owner) return not account:is_alive(owner) end)
+  for _, other in ipairs(orphans or {}) do
+    if other == id then return true end
+  end
+  return false
+end
+
 -- A full capture that runs: whose it is and when it ends at the latest.
 local function capture_holder(account, id)
   local row = account:capture(id)
@@ -42,7 +51,7 @@ local function capture_holder(account, id)
   if not intent then return holder end
   holder.ours, holder.who, holder.script = true, intent.who, intent.script
   holder.run, holder.case, holder.asked = intent.run, intent.case_id, intent.asked
-  holder.alive = account:is_alive(intent.owner)
+  holder.alive = not is_orphan(account, id) -- one that was left on purpose is looked after
   local limit = intent.params and intent.params.time_limit
   holder.until_about = limit and (intent.sent or intent.asked) + hold_time("full", limit)
   holder.filter_v1 = intent.params and show.public(intent.params).filter_v1

@@ -14,6 +14,7 @@ local sys = require "moontap.native.sys"
 
 local commands = later "moontap.repl.commands"
 local complete = later "moontap.repl.complete"
+local hint = later "moontap.repl.hint"
 local history = later "moontap.repl.history"
 local help = later "moontap.repl.help"
 local text = later "moontap.repl.text"
@@ -49,6 +50,7 @@ end
 function Session:complain(err)
   local kind = errors.is(err) and err.kind or nil
   self.status = outcome.status_of(kind)
+  err = hint.add(err)
   if self.terminal then
     self:say(show.error(err, self:style()))
     return
