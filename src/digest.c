@@ -31,13 +31,26 @@ no_memory(struct fault *fault)
     return fault_set(fault, FAULT_NOMEM, "not enough memory");
 }
 
+/* Fetched once: EVP_sha256() is looked up anew for each digest. NULL: no memory. */
+static const EVP_MD *
+sha256(void)
+{
+    static const EVP_MD *fetched; /* as long as the process */
+
+    if (fetched == NULL) {
+        fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+    }
+    return fetched;
+}
+
 enum fault_code
 digest_bytes(const void *data, size_t n, char out[DIGEST_SIZE], struct fault *fault)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
+    const EVP_MD *type = sha256();
     unsigned len;
 
-    if (!EVP_Digest(data, n, digest, &len, EVP_sha256(), NULL)) {
+    if (type == NULL || !EVP_Digest(data, n, digest, &len, type, NULL)) {
         return no_memory(fault);
     }
     to_hex(digest, len, out);
@@ -72,7 +85,8 @@ digest_descriptor(int fd, const char *path, char out[DIGEST_SIZE], struct fault 
     char *block = mem_alloc(BLOCK);
     int why = ENOMEM;
 
-    if (context != NULL && block != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL)) {
+    if (context != NULL && block != NULL && sha256() != NULL
+        && EVP_DigestInit_ex(context, sha256(), NULL)) {
         why = read_into(fd, context, block);
     }
     if (why == 0 && !EVP_DigestFinal_ex(context, digest, &len)) {
