@@ -17,6 +17,9 @@
 #define STATEMENT_MS_MIN 1000
 #define PROGRESS_STEPS 20000 /* of SQLite's machine, between two looks at the clock */
 #define SLEEP_MS_MAX 25u
+#define LOG_BYTES_MAX (4 << 20)
+/* Of a new file; small, because a commit writes each page that it has touched. */
+#define PAGE_BYTES "2048"
 
 /* Memory ------------------------------------------------------------------------ */
 
@@ -89,6 +92,7 @@ configure(void)
     };
 
     (void)sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* mem_alloc counts */
 }
 
 /* Waiting ------------------------------------------------------------------------- */
@@ -207,6 +211,20 @@ note_wal(void *arg, int n, char **values, char **columns)
     return 0;
 }
 
+/* The log is taken over into the file when it has grown to LOG_BYTES_MAX. */
+static int
+bound_log(struct db *db)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(db->raw, "PRAGMA page_size", -1, &stmt, NULL);
+
+    if (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW) {
+        rc = sqlite3_wal_autocheckpoint(db->raw, LOG_BYTES_MAX / sqlite3_column_int(stmt, 0));
+    }
+    (void)sqlite3_finalize(stmt);
+    return rc;
+}
+
 /* The first look into the file. */
 static enum fault_code
 look_in(struct db *db, int read_only, struct db_fault *fault)
@@ -218,7 +236,13 @@ look_in(struct db *db, int read_only, struct db_fault *fault)
     } else if (sqlite3_db_readonly(db->raw, "main") == 1) {
         return db_refuse_file(fault, db->path, "SQLITE_READONLY", "it may only be read");
     } else {
-        rc = sqlite3_exec(db->raw, "PRAGMA journal_mode=WAL", note_wal, &is_wal, NULL);
+        rc = sqlite3_exec(db->raw, "PRAGMA page_size=" PAGE_BYTES, NULL, NULL, NULL);
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_exec(db->raw, "PRAGMA journal_mode=WAL", note_wal, &is_wal, NULL);
+        }
+        if (rc == SQLITE_OK) {
+            rc = bound_log(db);
+        }
     }
     if (rc == SQLITE_OK && !is_wal) {
         return db_refuse_file(fault, db->path, "SQLITE_CANTOPEN",

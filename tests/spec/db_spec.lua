@@ -416,6 +416,23 @@ describe("a database", function()
     assert.equal(tonumber("640", 8), sys.stat(other .. "-wal").mode)
   end)
 
+  it("has small pages when it is new, and a log that is bounded in bytes", function()
+    make_numbers()
+    assert.equal(2048, h:row "PRAGMA page_size".page_size)
+    local old = dir .. "/old.db"
+    os.execute(("sqlite3 '%s' 'PRAGMA page_size = 16384; CREATE TABLE n(i, v)'"):format(old))
+    local opened <close> = assert(db.open(old))
+    assert.equal(16384, opened:row "PRAGMA page_size".page_size)
+    for name, handle in pairs { [path] = h, [old] = opened } do
+      for i = 1, 80 do
+        assert(handle:transaction(false, function()
+          return handle:run("INSERT INTO n VALUES(?, ?)", i, ("x"):rep(100000))
+        end))
+      end
+      assert.is_true(sys.stat(name .. "-wal").size < 5e6, sys.stat(name .. "-wal").size)
+    end
+  end)
+
   it("is a file, whatever its name is", function()
     local status, out = script([[
       for _, name in ipairs { ":memory:", "file:x?mode=memory", "-x" } do
