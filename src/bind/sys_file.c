@@ -54,10 +54,20 @@ type_name(mode_t mode)
     return S_ISLNK(mode) ? "link" : "other";
 }
 
+/* A name for the file itself, whatever it is called. */
+static void
+write_identity(const struct stat *st, char *out, size_t size)
+{
+    (void)snprintf(out, size, "%llu:%llu", (unsigned long long)st->st_dev,
+                   (unsigned long long)st->st_ino);
+}
+
 /* [-0, +1, m] */
 static void
 push_stat(lua_State *L, const struct stat *st)
 {
+    char identity[48];
+
     lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)st->st_size);
     lua_setfield(L, -2, "size");
@@ -67,8 +77,9 @@ push_stat(lua_State *L, const struct stat *st)
     lua_setfield(L, -2, "mtime");
     lua_pushstring(L, type_name(st->st_mode));
     lua_setfield(L, -2, "type");
-    lua_pushfstring(L, "%I:%I", (LUAI_UACINT)st->st_dev, (LUAI_UACINT)st->st_ino);
-    lua_setfield(L, -2, "identity"); /* of the file, whatever it is called */
+    write_identity(st, identity, sizeof identity);
+    lua_pushstring(L, identity);
+    lua_setfield(L, -2, "identity");
 }
 
 /* stat(path) -> {size, mode, mtime, type, identity} */
@@ -82,6 +93,23 @@ sys_stat(lua_State *L)
         return sys_fail(L, "stat", path, errno);
     }
     push_stat(L, &st);
+    return 1;
+}
+
+/* is_same_file(path, identity) -> is there still the file that stat() said this of? */
+static int
+sys_is_same_file(lua_State *L)
+{
+    const char *path = sys_check_path(L, 1), *identity = luaL_checkstring(L, 2);
+    char text[48];
+    struct stat st;
+
+    if (stat(path, &st) != 0) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    write_identity(&st, text, sizeof text);
+    lua_pushboolean(L, strcmp(text, identity) == 0);
     return 1;
 }
 
@@ -265,7 +293,14 @@ sys_read_file(lua_State *L)
 }
 
 const luaL_Reg sys_file_funcs[] = {
-    {"lstat", sys_lstat},         {"place", sys_place},           {"read_file", sys_read_file},
-    {"real_path", sys_real_path}, {"remove", sys_remove},         {"rename", sys_rename},
-    {"stat", sys_stat},           {"write_file", sys_write_file}, {NULL, NULL},
+    {"is_same_file", sys_is_same_file},
+    {"lstat", sys_lstat},
+    {"place", sys_place},
+    {"read_file", sys_read_file},
+    {"real_path", sys_real_path},
+    {"remove", sys_remove},
+    {"rename", sys_rename},
+    {"stat", sys_stat},
+    {"write_file", sys_write_file},
+    {NULL, NULL},
 };

@@ -132,7 +132,7 @@ describe("bundle", function()
     } do
       local is_odd = case:find "%c" ~= nil -- as an earlier version took it
       capture(is_odd and "odd" or case)
-      place:query "UPDATE details SET case_id = 'x' || char(10) || 'y' WHERE case_id = 'odd'"
+      place:query "UPDATE intents SET case_id = 'x' || char(10) || 'y' WHERE case_id = 'odd'"
       local status, out, err = bundle("-q", "--", case)
       assert.same({ 0, "", "" }, { status, out, err })
       local names = unpack_checked("sim-" .. base .. "-bundle.tar")

@@ -82,8 +82,8 @@ describe("a create", function()
     start_simulator()
     local id = succeeds(('print(assert(pcaps.create(%s, { case = "INC-7", why = "spike" })).id)')
       :format(SIMPLE)):match "%x+"
-    assert.equal(("done|%s|1|INC-7|spike|-e\n"):format(id), query("SELECT i.state, i.capture, "
-      .. "i.attempts, d.case_id, d.why, d.script FROM intents i JOIN details d ON d.intent = i.id"))
+    assert.equal(("done|%s|1|INC-7|spike|-e\n"):format(id), query("SELECT state, capture, "
+      .. "attempts, case_id, why, script FROM intents"))
     assert.equal("create.wanted create.sending create.done\n",
       query "SELECT group_concat(event, ' ') FROM (SELECT event FROM audit ORDER BY seq)")
     assert.equal("ok\n", query "PRAGMA integrity_check")

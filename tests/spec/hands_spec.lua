@@ -142,18 +142,18 @@ describe("capture", function()
   end)
 
   it("keeps case and reason, whatever is in them", function()
-    for i, case in ipairs { "../x", "a b", "-rf", "x'; drop table details; --", "ü😀" } do
+    for i, case in ipairs { "../x", "a b", "-rf", "x'; drop table intents; --", "ü😀" } do
       place:succeeds("capture", "--sim", "--virtual-time", "--state", "st", "--seed", tostring(i),
         "--case=" .. case, "--why=" .. case, with_filter("--limit", "1"))
       local _, out = command.run({ "sqlite3", "st/state.db",
-        "SELECT case_id, why FROM details ORDER BY intent DESC LIMIT 1" }, { cwd = place.dir })
+        "SELECT case_id, why FROM intents ORDER BY id DESC LIMIT 1" }, { cwd = place.dir })
       assert.equal(case .. "|" .. case .. "\n", out)
     end
     place:succeeds("run", "--sim", "--virtual-time", "--state", "st", "-e", [[assert(pcaps.create({
       type = "simple", time_limit = 60, packet_limit = 5 }, 
       { case = "a\0\27[2J\xff", why = "b\n" }))]])
     assert.equal("a??[2J?|b?\n",
-      place:query "SELECT case_id, why FROM details ORDER BY intent DESC LIMIT 1")
+      place:query "SELECT case_id, why FROM intents ORDER BY id DESC LIMIT 1")
   end)
 end)
 

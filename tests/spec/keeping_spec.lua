@@ -71,7 +71,7 @@ describe("what is too old", function()
     wait_a_day()
     capture_to_the_end()
     assert.is_false(exists(two))
-    assert.equal("2\n", place:query("SELECT count(*) FROM audit JOIN audit_data USING (seq) "
+    assert.equal("2\n", place:query("SELECT count(*) FROM audit "
       .. "WHERE event = 'capture.purged' AND json_extract(data, '$.automatic') = 1"))
     verify()
   end)
@@ -171,9 +171,9 @@ describe("a purge that is killed", function()
     end
     assert.equal(0, status)
     assert.is_true(n > 4)
-    assert.equal("0\n", place:query "SELECT count(*) FROM details")
+    assert.equal("0\n", place:query "SELECT count(*) FROM intents WHERE why IS NOT NULL OR params IS NOT NULL")
     assert.equal("0\n",
-      place:query "SELECT count(*) FROM audit_data WHERE data LIKE '%reason why%'")
+      place:query "SELECT count(*) FROM audit WHERE data LIKE '%reason why%'")
   end)
 
   it("while a create that was lost is settled on a full disk loses neither", function()

@@ -536,17 +536,18 @@ describe("audit", function()
     ["a row taken out"] = { "DELETE FROM audit WHERE seq = 2", 2 },
     ["the first row taken out"] = { "DELETE FROM audit WHERE seq = 1", 1 },
     ["the last row taken out"] = { "DELETE FROM audit WHERE seq = 6", 6 },
-    ["all rows taken out"] = { "DELETE FROM audit_data; DELETE FROM audit", 1 },
-    ["a row put in before"] = { "INSERT INTO audit VALUES (0, 1.0, 'x', 'y', '', '')", 0 },
-    ["a row put in behind"] = { "INSERT INTO audit SELECT 7, at, event, subject, digest, hash "
-      .. "FROM audit WHERE seq = 6", 7 },
-    ["details"] = { "UPDATE audit_data SET data = replace(data, '60', '61') WHERE seq = 1", 1 },
-    ["a salt"] = { "UPDATE audit_data SET salt = salt || '0' WHERE seq = 3", 3 },
+    ["all rows taken out"] = { "DELETE FROM audit", 1 },
+    ["a row put in before"] = { "INSERT INTO audit VALUES (0, 1.0, 'x', 'y', '', '', '', '')", 0 },
+    ["a row put in behind"] = { "INSERT INTO audit SELECT 7, at, event, subject, digest, hash, "
+      .. "salt, data FROM audit WHERE seq = 6", 7 },
+    ["details"] = { "UPDATE audit SET data = replace(data, '60', '61') WHERE seq = 1", 1 },
+    ["a salt"] = { "UPDATE audit SET salt = salt || '0' WHERE seq = 3", 3 },
     ["what moves from salt to details"] =
-      { "UPDATE audit_data SET data = substr(salt, 16) || data, salt = substr(salt, 1, 15) "
+      { "UPDATE audit SET data = substr(salt, 16) || data, salt = substr(salt, 1, 15) "
         .. "WHERE seq = 3", 3 },
-    ["details taken out"] = { "DELETE FROM audit_data WHERE seq = 2", 2 },
-    ["details put to another row"] = { "UPDATE audit_data SET seq = 99 WHERE seq = 6", 99 },
+    ["details taken out"] = { "UPDATE audit SET salt = NULL, data = NULL WHERE seq = 2", 2 },
+    ["details put to another row"] = { "UPDATE audit SET (salt, data) = (SELECT salt, data FROM "
+      .. "audit WHERE seq = 6) WHERE seq = 5", 5 },
     ["the head"] = { "UPDATE audit_head SET hash = ''", 6 },
     ["no head"] = { "DELETE FROM audit_head", 1 },
   }
@@ -587,7 +588,7 @@ describe("audit", function()
     succeeds [[
       local clock, audit = require "moontap.clock", require "moontap.state.audit"
       local state = assert(require "moontap.state".current())
-      assert(state.db:run "DELETE FROM details WHERE intent = 1")
+      assert(state.db:run "UPDATE intents SET params = NULL WHERE id = 1")
       assert(state.db:transaction(true, function()
         return audit.purge(state, clock.now() + 1, 0, 100)
       end))]]
@@ -596,7 +597,7 @@ describe("audit", function()
     assert.equal(3, report.purged)
     assert.equal(7, report.rows)
     assert.equal("rows 1-3\n", query "SELECT subject FROM audit WHERE event = 'audit.purged'")
-    query "DELETE FROM audit_data WHERE seq = 5"
+    query "UPDATE audit SET salt = NULL, data = NULL WHERE seq = 5"
     status, report = verify()
     assert.equal(1, status)
     assert.equal(5, report.row)
@@ -628,7 +629,24 @@ describe("audit", function()
 end)
 
 describe("the state", function()
-  local OLDER <const> = "DROP TABLE audit_head; DROP INDEX intents_owner; DROP INDEX owners_open; "
+  -- What a program of five steps has written, and one of a single step.
+  local OLD <const> = "PRAGMA secure_delete = ON; CREATE TABLE audit_data "
+    .. "(seq INTEGER PRIMARY KEY REFERENCES audit (seq), salt TEXT NOT NULL, data TEXT NOT NULL) "
+    .. "STRICT; "
+    .. "INSERT INTO audit_data SELECT seq, salt, data FROM audit WHERE data IS NOT NULL; "
+    .. "ALTER TABLE audit DROP COLUMN salt; ALTER TABLE audit DROP COLUMN data; "
+    .. "CREATE TABLE details (intent INTEGER PRIMARY KEY REFERENCES intents (id), "
+    .. "params TEXT NOT NULL, who TEXT NOT NULL, run TEXT NOT NULL, script TEXT, why TEXT, "
+    .. "case_id TEXT) STRICT; "
+    .. "INSERT INTO details SELECT id, params, who, run, script, why, case_id FROM intents "
+    .. "WHERE params IS NOT NULL; ALTER TABLE intents DROP COLUMN params; "
+    .. "ALTER TABLE intents DROP COLUMN who; ALTER TABLE intents DROP COLUMN run; "
+    .. "ALTER TABLE intents DROP COLUMN script; ALTER TABLE intents DROP COLUMN why; "
+    .. "ALTER TABLE intents DROP COLUMN case_id; CREATE INDEX intents_owner ON intents (owner); "
+    .. "CREATE INDEX intents_capture ON intents (account, capture) WHERE capture IS NOT NULL; "
+    .. "PRAGMA user_version = 5"
+  local OLDER <const> = OLD .. "; DROP TABLE audit_head; "
+    .. "DROP INDEX intents_owner; DROP INDEX owners_open; "
     .. "ALTER TABLE intents DROP COLUMN is_detached; ALTER TABLE intents DROP COLUMN is_lost; "
     .. "DROP INDEX captures_file; ALTER TABLE captures DROP COLUMN case_id; "
     .. "ALTER TABLE captures DROP COLUMN submitted; "
@@ -662,6 +680,31 @@ describe("the state", function()
     end
     assert.equal("2\n", query "SELECT count(*) FROM intents")
     assert.equal(0, (moontap("audit", "verify")))
+  end)
+
+  it("of an older program keeps its chain, and nothing personal where no purge looks", function()
+    start_simulator()
+    succeeds(('assert(pcaps.create(%s, { why = "a spike", case = "INC-7" }))'):format(SIMPLE))
+    succeeds(CREATE)
+    succeeds [[
+      local clock, audit = require "moontap.clock", require "moontap.state.audit"
+      local state = assert(require "moontap.state".current())
+      assert(state.db:transaction(true, function()
+        return audit.purge(state, clock.now() + 1, { ["intent 1"] = true })
+      end))]]
+    local head = query "SELECT seq, hash FROM audit_head"
+    query(OLD)
+    local status, out, err = moontap("audit", "verify", "--json")
+    assert.equal(0, status, err)
+    local report = json.decode(out)
+    assert.same({ 7, 3 }, { report.rows, report.purged })
+    assert.equal(head, query "SELECT seq, hash FROM audit_head")
+    assert.equal("INC-7|a spike\n|\n", query "SELECT case_id, why FROM intents ORDER BY id")
+    assert.equal("ok\n", query "PRAGMA integrity_check")
+    query("PRAGMA secure_delete = ON; UPDATE intents SET params = NULL, who = NULL, run = NULL, "
+      .. "script = NULL, why = NULL, case_id = NULL; UPDATE audit SET salt = NULL, data = NULL; "
+      .. "PRAGMA wal_checkpoint(TRUNCATE)")
+    assert.is_nil(sys.read_file(dir .. "/state/moontap/state.db"):find("a spike", 1, true))
   end)
 
   it("of an older program is brought up by what only reads, and by many at once", function()

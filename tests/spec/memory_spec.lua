@@ -218,6 +218,7 @@ local operations = {
     getpid = function() native.sys.getpid() end,
     host_name = function() native.sys.host_name() end,
     is_hung_up = function() native.sys.is_hung_up(0) end,
+    is_same_file = function() native.sys.is_same_file(dir, "1:1") end,
     isatty = function() native.sys.isatty(0) end,
     list = function() native.sys.list(dir) end,
     lock = function()

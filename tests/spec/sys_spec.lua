@@ -123,6 +123,21 @@ describe("files", function()
     fails("io", "find " .. dir .. "/none: No such file", sys.real_path(dir .. "/none"))
   end)
 
+  it("are told from others of the same name", function()
+    local path = dir .. "/file"
+    assert(sys.write_file(path, "x"))
+    local identity = sys.stat(path).identity
+    os.execute(("ln -s file %s/link"):format(dir))
+    assert.is_true(sys.is_same_file(path, identity))
+    assert.is_true(sys.is_same_file(dir .. "/link", identity))
+    assert(sys.write_file(dir .. "/other", "x"))
+    assert.is_false(sys.is_same_file(dir .. "/other", identity))
+    assert(sys.rename(dir .. "/other", path))
+    assert.is_false(sys.is_same_file(path, identity))
+    assert.is_true(sys.remove(path))
+    assert.is_false(sys.is_same_file(path, identity))
+  end)
+
   it("have names without NUL", function()
     assert.error_matches(function() sys.read_file("a\0b") end, "NUL")
     assert.error_matches(function() sys.read_file("") end, "empty path")

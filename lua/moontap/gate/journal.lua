@@ -53,7 +53,7 @@ local function write(account, intent, params, options)
   local row, err = account:send_at_once(intent.wish, now())
   if row == nil then return nil, err end
   if not row then
-    return nil, errors.new("quota", "somebody else was faster", { lost_turn = true, sent = "no" })
+    return nil, errors.new("quota", "somebody is in the way", { lost_turn = true, sent = "no" })
   end
   intent.row = row
   return true

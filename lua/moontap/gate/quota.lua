@@ -234,14 +234,13 @@ end
 M.effects["api.create"] = function(next, client, params, options, path, intent)
   local context = gate.context(client)
   if not context then return next(client, params, options, path, intent) end
-  local account = context.account
-  if not account then return nil, wish.not_written(context.err) end
+  if not context.account then return nil, wish.not_written(context.err) end
   gate.catch_up(context)
   local wanted = wish.of(context, intent, params)
   local cap, err, body
-  local is_alone = not intent.row and not wanted.share_key
-  if is_alone and account:is_free(wanted) then
-    cap, err, body = next(client, params, options, path, intent) -- the journal writes all at once
+  if not intent.row and not wanted.share_key then
+    -- the journal writes all at once, unless somebody is in the way
+    cap, err, body = next(client, params, options, path, intent)
     if cap or not err.lost_turn then tell(client, "waited", 0) end
   end
   if not cap and (not err or err.lost_turn) then

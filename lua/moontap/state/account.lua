@@ -154,8 +154,11 @@ local function obstacle(self, me)
   return place
 end
 
+local STATUS <const> = "SELECT id, kind, priority, state, settled, is_detached, is_lost "
+  .. "FROM intents WHERE id = ?"
+
 local function read_intent(self, id)
-  return must(self.state.db:row("SELECT * FROM intents WHERE id = ?", id))
+  return must(self.state.db:row(STATUS, id))
 end
 
 ---Takes the slot for an intent if it is its turn.
@@ -196,24 +199,38 @@ local function find_leader(self, key)
   return nil
 end
 
--- Within a transaction.
-local function write_wish(self, wish, leader)
-  local state = self.state
-  local _, id = must(state.db:run("INSERT INTO intents (account, kind, state, owner, asked, "
-    .. "deadline, priority, share_key, follows, is_detached, sent_boot, boot_id) "
-    .. "VALUES (?, ?, 'wanted', ?, ?, ?, ?, ?, ?, ?, ?, ?)", self.id, wish.kind, state.owner.id,
-    wish.asked, wish.deadline, wish.priority, wish.share_key, leader, wish.detach and 1 or 0,
-    clock.boot(), boot_id))
+local INSERT <const> = "INSERT INTO intents (account, kind, state, owner, asked, deadline, "
+  .. "priority, share_key, follows, is_detached, sent, sent_boot, boot_id, attempts, params, who, "
+  .. "run, script, why, case_id) VALUES (?" .. (", ?"):rep(19) .. ")"
+
+-- What the chain says of a wish, whose parameters `params` holds as JSON.
+local function wanted(state, id, wish, params)
+  local rest = json.encode { who = state.owner.who, run = wish.run, script = wish.script,
+                             why = wish.why, case = wish.case }
+  return { event = "create.wanted", subject = "intent " .. id,
+           data = ('{"params":%s,%s'):format(params, rest:sub(2)) }
+end
+
+-- … and of an attempt.
+local function sending(id, params)
+  return { event = "create.sending", subject = "intent " .. id,
+           data = ('{"params":%s}'):format(params) }
+end
+
+-- Within a transaction. `sent`: when, if it is sent right now.
+local function write_wish(self, wish, leader, sent)
+  local state, db = self.state, self.state.db
+  local params = json.encode(wish.params)
+  local _, id = must(db:run(INSERT, self.id, wish.kind, sent and "sending" or "wanted",
+    state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key, leader,
+    wish.detach and 1 or 0, sent and sent.real, sent and sent.boot or clock.boot(),
+    sent and sent.boot_id or boot_id, sent and 1 or 0, params, state.owner.who, wish.run,
+    wish.script, wish.why, wish.case))
   if leader then -- it waits for two now
-    must(state.db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
+    must(db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
       leader))
   end
-  must(state.db:run("INSERT INTO details (intent, params, who, run, script, why, case_id) "
-    .. "VALUES (?, ?, ?, ?, ?, ?, ?)", id, json.encode(wish.params), state.owner.who, wish.run,
-    wish.script, wish.why, wish.case))
-  must(audit.add(state, "create.wanted", "intent " .. id, { params = wish.params,
-    who = state.owner.who, run = wish.run, script = wish.script, why = wish.why,
-    case = wish.case }))
+  must(audit.add_all(state, { wanted(state, id, wish, params), sent and sending(id, params) }))
   return id
 end
 
@@ -229,31 +246,7 @@ function Account:ask(wish)
   end)
 end
 
--- Would a new intent get the slot at once?
-local function is_free(self, wish)
-  return not obstacle(self, { id = math.maxinteger, kind = wish.kind, priority = wish.priority })
-end
-
----Is nobody in the way of a wish?
----@param wish moontap.state.Wish
----@return boolean
-function Account:is_free(wish)
-  local ok, free = pcall(is_free, self, wish)
-  return ok and free
-end
-
 -- An attempt -------------------------------------------------------------------------------
-
--- Within a transaction.
-local function write_sending(self, id, sent, params)
-  local changed = must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = "
-    .. "attempts + 1, sent = ?, sent_boot = ?, boot_id = ? WHERE id = ? AND settled IS NULL",
-    sent.real, sent.boot, sent.boot_id, id))
-  if changed == 0 then
-    must(nil, stood_still())
-  end
-  must(audit.add(self.state, "create.sending", "intent " .. id, { params = params }))
-end
 
 ---Writes down that an intent is sent now. Durable: a create that is not written down is not sent.
 ---@param id integer
@@ -262,10 +255,13 @@ end
 ---@return any ok
 ---@return table|nil err
 function Account:sending(id, sent, params)
+  local text = json.encode(params)
   return atomically(self, true, function()
-    must(self.state.db:run("UPDATE details SET params = ?2 WHERE intent = ?1 AND params <> ?2", id,
-      json.encode(params)))
-    write_sending(self, id, sent, params)
+    local changed = must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = "
+      .. "attempts + 1, sent = ?, sent_boot = ?, boot_id = ?, params = ? WHERE id = ? "
+      .. "AND settled IS NULL", sent.real, sent.boot, sent.boot_id, text, id))
+    if changed == 0 then must(nil, stood_still()) end
+    must(audit.add_all(self.state, { sending(id, text) }))
     return true
   end)
 end
@@ -277,10 +273,9 @@ end
 ---@return table|nil err
 function Account:send_at_once(wish, sent)
   return atomically(self, true, function()
-    if not is_free(self, wish) then return false end
-    local id = write_wish(self, wish)
-    write_sending(self, id, sent, wish.params)
-    return id
+    local newest = { id = math.maxinteger, kind = wish.kind, priority = wish.priority }
+    if obstacle(self, newest) then return false end
+    return write_wish(self, wish, nil, sent)
   end)
 end
 
@@ -317,7 +312,7 @@ function Account:settle(id, outcome)
     if cap and outcome.state ~= "shared" then
       must(self:note_opened(id, cap, outcome.detach or me.is_detached == 1))
     end
-    if outcome.state == "done" then -- whoever asked is there
+    if outcome.state == "done" and me.is_lost == 1 then -- whoever asked is there
       must(self.state.db:run("UPDATE intents SET is_lost = 0 WHERE id = ?", id))
     end
     if me.settled then -- by others, while this process stood still
@@ -349,13 +344,12 @@ function Account:taken()
   return set
 end
 
----An intent and its details.
+---All that is known of an intent.
 ---@param id integer
 ---@return table|nil
 ---@return table|nil err
 function Account:intent(id)
-  local row, err = self.state.db:row("SELECT i.*, d.params, d.who, d.run, d.script, d.why, "
-    .. "d.case_id FROM intents i LEFT JOIN details d ON d.intent = i.id WHERE i.id = ?", id)
+  local row, err = self.state.db:row("SELECT * FROM intents WHERE id = ?", id)
   if row and row.params then row.params = json.decode(row.params) end
   return row or nil, err
 end
@@ -363,7 +357,7 @@ end
 ---Intents whose process is gone and which have no outcome. Those that were not sent get theirs
 ---here; those that were become this process's own, to find out about: no other will.
 ---@param kind? "simple"|"full"
----@return table[]|nil intents in state sending, with details
+---@return table[]|nil intents in state sending
 ---@return table|nil err
 function Account:inherit(kind)
   local state = self.state
@@ -399,9 +393,9 @@ end
 ---@return table|nil err
 function Account:queue()
   local rows, err = self.state.db:rows("SELECT i.id, i.kind, i.state, i.owner, i.asked, "
-    .. "i.deadline, i.priority, i.follows, d.params, d.who, d.run, d.script, d.why, d.case_id, "
-    .. "o.pid, o.command FROM intents i JOIN owners o ON o.id = i.owner LEFT JOIN details d ON "
-    .. "d.intent = i.id WHERE i.account = ? AND " .. OPEN .. " ORDER BY i.kind, "
+    .. "i.deadline, i.priority, i.follows, i.params, i.who, i.run, i.script, i.why, i.case_id, "
+    .. "o.pid, o.command FROM intents i JOIN owners o ON o.id = i.owner "
+    .. "WHERE i.account = ? AND " .. OPEN .. " ORDER BY i.kind, "
     .. "i.state = 'wanted', i.priority DESC, i.id", self.id)
   if not rows then return nil, err end
   local slots

@@ -1,7 +1,7 @@
 -- audit: the chain of what was done. Each row carries the hash of the one before, so that none can
 -- be changed or taken out unseen; the head stands apart, so that the last ones cannot either. What
--- a row is about is personal: it stands apart, can be purged, and is named in the chain by a salted
--- digest only. A purge is a row of the chain itself.
+-- a row is about is personal: it can be purged (`salt` and `data` become NULL), and is named in the
+-- chain by a salted digest only. A purge is a row of the chain itself.
 
 local clock = require "moontap.clock"
 local db = require "moontap.native.db"
@@ -25,35 +25,70 @@ local function digest_of(salt, text)
   return db.digest(("<s4s4"):pack(salt, text))
 end
 
-local function hex(bytes)
-  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+local SALTS <const> = 32 -- drawn at once
+local salts, left = "", 0
+
+-- 64 random bits as text. They need not be secret from this process.
+local function new_salt()
+  if left == 0 then salts, left = sys.random_bytes(8 * SALTS), SALTS end
+  left = left - 1
+  return ("%016x"):format((("<i8"):unpack(salts, 8 * left + 1)))
 end
 
----Adds a row, within a transaction of the caller's.
+---@class moontap.state.Event
+---@field event string such as "create.sending"
+---@field subject string what it happened to: "intent 12", a capture's id
+---@field data table|string what is personal about it; a string is JSON already
+
+local LAST <const> = "SELECT (SELECT max(seq) FROM audit) AS seq, (SELECT seq FROM audit_head) "
+  .. "AS head, (SELECT hash FROM audit_head) AS hash"
+local INSERT <const> = "INSERT INTO audit (seq, at, event, subject, digest, hash, salt, data) "
+  .. "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+-- Writes the row behind the one of `previous`; its hash.
+local function insert(state, previous, row, data)
+  local salt, text = new_salt(), type(data) == "string" and data or json.encode(data)
+  row.digest = digest_of(salt, text)
+  local hash = hash_of(previous, row)
+  local ok, err = state.db:run(INSERT, row.seq, row.at, row.event, row.subject, row.digest, hash,
+    salt, text)
+  return ok and hash, err
+end
+
+local function set_head(state, seq, hash)
+  local changed, err = state.db:run("UPDATE audit_head SET seq = ?, hash = ?", seq, hash)
+  if changed ~= 0 then return changed, err end
+  return state.db:run("INSERT INTO audit_head (id, seq, hash) VALUES (1, ?, ?)", seq, hash)
+end
+
+---Adds rows, within a transaction of the caller's.
 ---@param state moontap.State
----@param event string such as "create.sending"
----@param subject string what it happened to: "intent 12", a capture's id
----@param data table what is personal about it
----@return any ok nil and an error when it could not be written
+---@param events moontap.state.Event[]
+---@return any ok nil and an error when they could not be written
+---@return table|nil err
+function M.add_all(state, events)
+  local last, err = state.db:row(LAST)
+  if not last then return nil, err end
+  -- rows that something else has put there are left to those who verify
+  local seq, hash, at = math.max(last.seq or 0, last.head or 0), last.hash or START, clock.now()
+  for _, event in ipairs(events) do
+    seq = seq + 1
+    hash, err = insert(state, hash, { seq = seq, at = at, event = event.event,
+                                      subject = event.subject }, event.data)
+    if not hash then return nil, err end
+  end
+  return set_head(state, seq, hash)
+end
+
+---Adds one row: see add_all.
+---@param state moontap.State
+---@param event string
+---@param subject string
+---@param data table|string
+---@return any ok
 ---@return table|nil err
 function M.add(state, event, subject, data)
-  local last, err = state.db:row("SELECT (SELECT max(seq) FROM audit) AS seq, "
-    .. "(SELECT seq FROM audit_head) AS head, (SELECT hash FROM audit_head) AS hash")
-  if not last then return nil, err end
-  local salt, text = hex(sys.random_bytes(8)), json.encode(data)
-  -- rows that something else has put there are left to those who verify
-  local row = { seq = math.max(last.seq or 0, last.head or 0) + 1, at = clock.now(),
-                event = event, subject = subject, digest = digest_of(salt, text) }
-  local hash = hash_of(last.hash or START, row)
-  local ok
-  ok, err = state.db:run("INSERT INTO audit (seq, at, event, subject, digest, hash) "
-    .. "VALUES (?, ?, ?, ?, ?, ?)", row.seq, row.at, event, subject, row.digest, hash)
-  if not ok then return nil, err end
-  ok, err = state.db:run("INSERT INTO audit_head (id, seq, hash) VALUES (1, ?1, ?2) "
-    .. "ON CONFLICT (id) DO UPDATE SET seq = ?1, hash = ?2", row.seq, hash)
-  if not ok then return nil, err end
-  return state.db:run("INSERT INTO audit_data (seq, salt, data) VALUES (?, ?, ?)", row.seq, salt,
-    text)
+  return M.add_all(state, { { event = event, subject = subject, data = data } })
 end
 
 -- Sets of rows as text ------------------------------------------------------------------
@@ -109,16 +144,12 @@ local function check_ends(report, ends)
     return break_at(report, (ends.last or 0) + 1, "row %d is missing, as are all up to %d", head)
   elseif ends.hash and ends.hash ~= report.head then
     return break_at(report, head, "row %d is not the head that was written down")
-  elseif ends.stray then
-    return break_at(report, ends.stray, "row %d was taken out, and what it is about was left")
   end
   return nil
 end
 
 local ENDS <const> = "SELECT (SELECT min(seq) FROM audit) AS first, (SELECT max(seq) FROM audit) "
-  .. "AS last, (SELECT seq FROM audit_head) AS head, (SELECT hash FROM audit_head) AS hash, "
-  .. "(SELECT min(d.seq) FROM audit_data d LEFT JOIN audit a ON a.seq = d.seq "
-  .. "WHERE a.seq IS NULL) AS stray"
+  .. "AS last, (SELECT seq FROM audit_head) AS head, (SELECT hash FROM audit_head) AS hash"
 
 local function go_through(state)
   local report = { rows = 0, purged = 0, head = START }
@@ -127,9 +158,8 @@ local function go_through(state)
   local missing = {}
   while true do
     local rows
-    rows, err = state.db:rows("SELECT a.*, d.salt, d.data FROM audit a LEFT JOIN audit_data d "
-      .. "ON d.seq = a.seq WHERE a.seq > ? AND a.seq <= ? ORDER BY a.seq LIMIT ?", report.rows,
-      ends.last or 0, BATCH)
+    rows, err = state.db:rows("SELECT * FROM audit WHERE seq > ? AND seq <= ? ORDER BY seq "
+      .. "LIMIT ?", report.rows, ends.last or 0, BATCH)
     if not rows then return nil, err end
     for _, row in ipairs(rows) do
       if check(report, row) then return report end
@@ -170,18 +200,18 @@ end
 ---@return table[]|nil rows seq, at, event, subject, hash, and data unless it was purged
 ---@return table|nil err
 function M.rows(state, since, after)
-  local rows, err = state.db:rows("SELECT a.seq, a.at, a.event, a.subject, a.hash, d.data "
-    .. "FROM audit a LEFT JOIN audit_data d ON d.seq = a.seq WHERE a.at >= ? AND a.seq > ? "
-    .. "ORDER BY a.seq LIMIT ?", since or 0, after or 0, BATCH)
+  local rows, err = state.db:rows("SELECT seq, at, event, subject, hash, data FROM audit "
+    .. "WHERE at >= ? AND seq > ? ORDER BY seq LIMIT ?", since or 0, after or 0, BATCH)
   if not rows then return nil, err end
   for _, row in ipairs(rows) do row.data = row.data and json.decode(row.data) end
   return rows
 end
 
 -- Rows that are old, of subjects of which nothing is kept. A purge itself tells of nobody.
-local OLD <const> = "SELECT a.seq FROM audit_data d JOIN audit a ON a.seq = d.seq WHERE d.seq > ?2 "
+local OLD <const> = "SELECT a.seq FROM audit a WHERE a.seq > ?2 AND a.data IS NOT NULL "
   .. "AND a.at < ?1 AND a.event <> '" .. PURGED .. "' AND NOT (a.subject LIKE 'intent %' AND "
-  .. "EXISTS (SELECT 1 FROM details t WHERE t.intent = CAST(substr(a.subject, 8) AS INTEGER))) "
+  .. "EXISTS (SELECT 1 FROM intents i WHERE i.id = CAST(substr(a.subject, 8) AS INTEGER) "
+  .. "AND i.params IS NOT NULL)) "
   .. "AND NOT (a.subject LIKE 'capture %' AND EXISTS (SELECT 1 FROM accounts o JOIN captures c "
   .. "ON c.account = o.id AND c.id = substr(a.subject, 9) WHERE c.purged IS NULL)) "
   .. "ORDER BY a.seq LIMIT ?3"
@@ -200,7 +230,7 @@ function M.purge(state, at, after, most)
   local gone = {}
   for i, row in ipairs(rows) do
     local ok
-    ok, err = state.db:run("DELETE FROM audit_data WHERE seq = ?", row.seq)
+    ok, err = state.db:run("UPDATE audit SET salt = NULL, data = NULL WHERE seq = ?", row.seq)
     if not ok then return nil, err end
     gone[i] = row.seq
   end

@@ -23,6 +23,11 @@ function M.frees_slot(status)
   return DONE[status] or PAST_SLOT[status] or false
 end
 
+local OPENED <const> = "INSERT INTO captures (account, id, intent, type, status, seen, is_done, "
+  .. "is_detached, submitted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) "
+  .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
+  .. "is_done = ?7, is_detached = ?8, submitted = ?9"
+
 ---Notes the capture that an intent was answered with, within a transaction of the caller's.
 ---@param intent integer
 ---@param cap table
@@ -30,12 +35,9 @@ end
 ---@return any ok
 ---@return table|nil err
 function M.note_opened(self, intent, cap, is_detached)
-  return self.state.db:run("INSERT INTO captures (account, id, intent, type, status, seen, "
-    .. "is_done, is_detached, submitted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) "
-    .. "ON CONFLICT (account, id) DO UPDATE SET intent = ?3, type = ?4, status = ?5, seen = ?6, "
-    .. "is_done = ?7, is_detached = ?8, submitted = ?9",
-    self.id, text(cap.id), intent, text(cap.type), text(cap.status), clock.now(),
-    DONE[cap.status] and 1 or 0, is_detached and 1 or 0, text(cap.submitted))
+  return self.state.db:run(OPENED, self.id, text(cap.id), intent, text(cap.type),
+    text(cap.status), clock.now(), DONE[cap.status] and 1 or 0, is_detached and 1 or 0,
+    text(cap.submitted))
 end
 
 ---Takes over how a capture stands. Unknown ones are left alone.
@@ -87,8 +89,8 @@ end
 ---@return string|nil playbook
 ---@return table|nil err
 function M.opener(self, id)
-  local row, err = self.state.db:row("SELECT d.script, d.run FROM captures c JOIN details d ON "
-    .. "d.intent = c.intent WHERE c.account = ? AND c.id = ?", self.id, id)
+  local row, err = self.state.db:row("SELECT i.script, i.run FROM captures c JOIN intents i ON "
+    .. "i.id = c.intent WHERE c.account = ? AND c.id = ?", self.id, id)
   return row and row.run and row.run:find "^run %d+$" and row.script or nil, err
 end
 
@@ -155,9 +157,9 @@ end
 ---@return boolean|nil
 ---@return table|nil err
 function M.is_needed(self, id, me, is_kept)
-  local rows, err = self.state.db:rows("SELECT i.owner, i.state, d.run, o.ended, o.failed, "
-    .. "r.state AS run_state FROM intents i JOIN owners o ON o.id = i.owner LEFT JOIN details d "
-    .. "ON d.intent = i.id LEFT JOIN runs r ON d.run = 'run ' || r.id WHERE i.account = ? "
+  local rows, err = self.state.db:rows("SELECT i.owner, i.state, i.run, o.ended, o.failed, "
+    .. "r.state AS run_state FROM intents i JOIN owners o ON o.id = i.owner "
+    .. "LEFT JOIN runs r ON i.run = 'run ' || r.id WHERE i.account = ? "
     .. "AND i.capture = ? AND i.state IN ('done', 'adopted', 'shared')", self.id, id)
   if not rows then return nil, err end
   local is_shared, is_needed = false, false
@@ -201,17 +203,17 @@ end
 
 ---Everything that was asked for here, the newest first.
 ---@param filter? { case?: string }
----@return table[]|nil rows of intents with their captures and details
+---@return table[]|nil rows of intents with their captures
 ---@return table|nil err
 function M.journal(self, filter)
   filter = filter or {}
   local rows, err = self.state.db:rows("SELECT i.id AS intent, i.kind, i.state, i.asked, i.sent, "
-    .. "i.settled, i.attempts, i.priority, i.capture, i.ray, i.error, i.error_kind, d.params, "
-    .. "d.who, d.run, d.script, d.why, coalesce(d.case_id, c.case_id) AS case_id, c.status, "
+    .. "i.settled, i.attempts, i.priority, i.capture, i.ray, i.error, i.error_kind, i.params, "
+    .. "i.who, i.run, i.script, i.why, coalesce(i.case_id, c.case_id) AS case_id, c.status, "
     .. "c.seen, c.submitted, c.is_done, c.is_detached, c.file, c.bytes, c.sha256, c.downloaded, "
-    .. "c.held_at, c.held_why, c.purged FROM intents i LEFT JOIN details d ON d.intent = i.id "
-    .. "LEFT JOIN captures c ON c.account = i.account AND c.id = i.capture "
-    .. "WHERE i.account = ?1 AND (?2 IS NULL OR ?2 IN (d.case_id, c.case_id)) "
+    .. "c.held_at, c.held_why, c.purged FROM intents i LEFT JOIN captures c "
+    .. "ON c.account = i.account AND c.id = i.capture "
+    .. "WHERE i.account = ?1 AND (?2 IS NULL OR ?2 IN (i.case_id, c.case_id)) "
     .. "ORDER BY i.id DESC", self.id, filter.case)
   if not rows then return nil, err end
   for _, row in ipairs(rows) do row.params = row.params and json.decode(row.params) end

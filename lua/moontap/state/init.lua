@@ -379,8 +379,7 @@ end
 ---@return boolean|nil
 ---@return table|nil err
 function State:check_place()
-  local stat = sys.stat(self.path)
-  if stat and stat.identity == self.identity then return true end
+  if self.identity and sys.is_same_file(self.path, self.identity) then return true end
   return nil, errors.new("io", ("state: %s was removed or replaced since this process began: "
     .. "start it again"):format(self.path))
 end

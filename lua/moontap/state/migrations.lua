@@ -225,6 +225,26 @@ ALTER TABLE runs ADD COLUMN tzdb TEXT;
 -- When a pause of the playbook ended: what was due before is made up for only where it says so.
 ALTER TABLE cursors ADD COLUMN resumed REAL;
 ]],
+  [[
+-- A create touches few pages: what is personal stands in the row that it belongs to, NULL once it
+-- was purged, and indexes that only rare questions would use are gone.
+PRAGMA secure_delete = ON; -- nothing personal is left where no purge looks
+ALTER TABLE audit ADD COLUMN salt TEXT;
+ALTER TABLE audit ADD COLUMN data TEXT;
+UPDATE audit SET (salt, data) = (SELECT salt, data FROM audit_data d WHERE d.seq = audit.seq);
+DROP TABLE audit_data;
+ALTER TABLE intents ADD COLUMN params TEXT; -- JSON, the parameters of the API; no keys of buckets
+ALTER TABLE intents ADD COLUMN who TEXT;
+ALTER TABLE intents ADD COLUMN run TEXT;
+ALTER TABLE intents ADD COLUMN script TEXT;
+ALTER TABLE intents ADD COLUMN why TEXT;
+ALTER TABLE intents ADD COLUMN case_id TEXT;
+UPDATE intents SET (params, who, run, script, why, case_id) = (SELECT params, who, run, script, why,
+  case_id FROM details d WHERE d.intent = intents.id);
+DROP TABLE details;
+DROP INDEX intents_owner;
+DROP INDEX intents_capture;
+]],
 }
 
 return M

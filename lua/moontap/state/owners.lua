@@ -38,9 +38,7 @@ local function tidy(state)
     if left == 0 then return end
     if not M.is_alive(state, row.id) then
       left = left - 1
-      local ok = db:run("DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM intents "
-        .. "WHERE owner = ?1)", row.id)
-        and db:run("UPDATE owners SET ended = ?, failed = 1 WHERE id = ?", clock.now(), row.id)
+      local ok = db:run("UPDATE owners SET ended = ?, failed = 1 WHERE id = ?", clock.now(), row.id)
       if ok then os.remove(file_of(state, row.id)) end
     end
   end

@@ -75,9 +75,9 @@ end
 ---@return string[]|nil ids
 ---@return table|nil err
 function Account:captures_of(case)
-  local rows, err = self.state.db:rows("SELECT DISTINCT c.id FROM captures c LEFT JOIN intents i "
-    .. "ON i.account = c.account AND i.capture = c.id LEFT JOIN details d ON d.intent = i.id "
-    .. "WHERE c.account = ?1 AND ?2 IN (d.case_id, c.case_id) ORDER BY c.seen", self.id, case)
+  local rows, err = self.state.db:rows("SELECT id FROM captures WHERE account = ?1 "
+    .. "AND (case_id = ?2 OR id IN (SELECT capture FROM intents "
+    .. "WHERE case_id = ?2 AND account = ?1)) ORDER BY seen", self.id, case)
   if not rows then return nil, err end
   local ids = {}
   for i, row in ipairs(rows) do ids[i] = row.id end
@@ -89,9 +89,9 @@ end
 ---@return table[]|nil rows id, at, file, bytes, sha256, held_at, case_id
 ---@return table|nil err
 function Account:expired(before)
-  return self.state.db:rows("SELECT c.id, c.file, c.bytes, c.sha256, c.held_at, d.case_id, "
-    .. AGE .. " AS at FROM captures c LEFT JOIN intents i ON i.id = c.intent LEFT JOIN details d "
-    .. "ON d.intent = i.id WHERE c.account = ?1 AND c.purged IS NULL AND at < ?2 "
+  return self.state.db:rows("SELECT c.id, c.file, c.bytes, c.sha256, c.held_at, i.case_id, "
+    .. AGE .. " AS at FROM captures c LEFT JOIN intents i ON i.id = c.intent "
+    .. "WHERE c.account = ?1 AND c.purged IS NULL AND at < ?2 "
     .. "AND (c.is_done = 1 OR at < ?3) ORDER BY at", self.id, before, clock.now() - RUNS_MAX)
 end
 
@@ -129,20 +129,21 @@ end
 -- Records ------------------------------------------------------------------------------------
 
 -- What is personal of creates: of purged captures, and of those that came to none.
-local DETAILS <const> = "DELETE FROM details WHERE intent IN (SELECT i.id FROM intents i JOIN "
-  .. "details d ON d.intent = i.id LEFT JOIN captures c ON c.account = i.account AND "
-  .. "c.id = i.capture WHERE i.settled < ?1 AND (c.id IS NULL OR c.purged IS NOT NULL) LIMIT ?2)"
+local DETAILS <const> = "UPDATE intents SET params = NULL, who = NULL, run = NULL, script = NULL, "
+  .. "why = NULL, case_id = NULL WHERE id IN (SELECT i.id FROM intents i LEFT JOIN captures c "
+  .. "ON c.account = i.account AND c.id = i.capture WHERE i.settled < ?1 AND i.params IS NOT NULL "
+  .. "AND (c.id IS NULL OR c.purged IS NOT NULL) LIMIT ?2)"
 -- Captures that were purged long ago, whose trace is the chain's alone from now on.
 local CAPTURES <const> = "DELETE FROM captures WHERE (account, id) IN (SELECT account, id "
   .. "FROM captures WHERE purged < ?1 LIMIT ?2)"
 -- Creates that came to nothing. The last one stays: its number must not be given again.
 local INTENTS <const> = "DELETE FROM intents WHERE id IN (SELECT i.id FROM intents i LEFT JOIN "
   .. "captures c ON c.account = i.account AND c.id = i.capture WHERE i.settled < ?1 AND c.id IS "
-  .. "NULL AND NOT EXISTS (SELECT 1 FROM details d WHERE d.intent = i.id) AND NOT EXISTS "
-  .. "(SELECT 1 FROM captures o WHERE o.account = i.account AND o.intent = i.id) "
+  .. "NULL AND i.params IS NULL AND i.id NOT IN (SELECT intent FROM captures "
+  .. "WHERE intent IS NOT NULL) "
   .. "AND i.id < (SELECT max(id) FROM intents) LIMIT ?2)"
 local OWNERS <const> = "DELETE FROM owners WHERE id IN (SELECT o.id FROM owners o WHERE "
-  .. "o.ended < ?1 AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.owner = o.id) LIMIT ?2)"
+  .. "o.ended < ?1 AND o.id NOT IN (SELECT owner FROM intents) LIMIT ?2)"
 
 -- Runs `sql` until it finds no more, a bounded piece at a time, so that others come in between.
 local function delete_all(state, pause, sql, before)
