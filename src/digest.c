@@ -57,6 +57,27 @@ digest_bytes(const void *data, size_t n, char out[DIGEST_SIZE], struct fault *fa
     return FAULT_OK;
 }
 
+enum fault_code
+digest_parts(const struct digest_part *parts, size_t count, char out[DIGEST_SIZE],
+             struct fault *fault)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int ok = context != NULL && sha256() != NULL && EVP_DigestInit_ex(context, sha256(), NULL);
+
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = EVP_DigestUpdate(context, parts[i].data, parts[i].n);
+    }
+    ok = ok && EVP_DigestFinal_ex(context, digest, &len);
+    EVP_MD_CTX_free(context);
+    if (!ok) {
+        return no_memory(fault);
+    }
+    to_hex(digest, len, out);
+    return FAULT_OK;
+}
+
 /* Feeds what FD holds into CONTEXT; an errno value, or 0. */
 static int
 read_into(int fd, EVP_MD_CTX *context, char *block)

@@ -86,8 +86,9 @@ end
 function M.begin(client)
   local account = by_client[client] or account_of(client)
   local following = account.first
-  local intent = setmetatable(
-    { account = account, sent = boot(), next = following, previous = false }, meta)
+  local intent = setmetatable({ account = account, sent = boot(), next = following,
+    previous = false, -- and room for what the journal adds
+    options = nil, ends = nil, context = nil, wish = nil, row = nil, is_settled = nil }, meta)
   if following then following.previous = intent end
   account.first = intent
   return intent

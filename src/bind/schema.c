@@ -4,10 +4,14 @@
  */
 #include "schema.h"
 
+#include "../buf.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdio.h>
 #include <string.h>
+
+#define TEXT_MAX 65536 /* bytes of JSON */
 
 /* [-0, +0, -] The value at INDEX. */
 static void
@@ -223,25 +227,72 @@ push_record(lua_State *L, const struct schema_record *record, int parent)
     }
 }
 
-/* normalize(op, params[, {now=, allow_ipv6=}]) -> wire params | nil, problems */
+/* [-0, +(0|2), v] The record of (op, params[, rules]); 0, or nil and the problems
+ * are pushed. */
 static int
-schema_module_normalize(lua_State *L)
+read_record(lua_State *L, struct schema_record *record)
 {
     struct schema_rules rules = {.side = SCHEMA_CLIENT};
-    struct schema_record record;
     struct schema_problems problems;
     enum schema_op op = check_op(L, 1);
 
     luaL_checktype(L, 2, LUA_TTABLE);
     check_rules(L, 3, &rules);
-    schema_read(L, 2, op, &record);
-    if (schema_check(&record, &rules, &problems) > 0) {
+    schema_read(L, 2, op, record);
+    if (schema_check(record, &rules, &problems) > 0) {
         lua_pushnil(L);
         push_problems(L, &problems);
+        return -1;
+    }
+    return 0;
+}
+
+/* normalize(op, params[, {now=, allow_ipv6=}]) -> wire params | nil, problems */
+static int
+schema_module_normalize(lua_State *L)
+{
+    struct schema_record record;
+
+    if (read_record(L, &record) != 0) {
         return 2;
     }
     push_record(L, &record, SCHEMA_TOP);
     return 1;
+}
+
+/* (buf) Guarded. */
+static int
+push_text(lua_State *L)
+{
+    const struct buf *text = lua_touserdata(L, 1);
+
+    lua_pushlstring(L, buf_cstr(text), text->len);
+    return 1;
+}
+
+/* encode(op, params[, {now=, allow_ipv6=}]) -> the JSON of normalize() | nil, problems */
+static int
+schema_module_encode(lua_State *L)
+{
+    struct schema_record record;
+    struct buf text;
+    int status;
+
+    if (read_record(L, &record) != 0) {
+        return 2;
+    }
+    lua_pushcfunction(L, push_text);
+    buf_init(&text, TEXT_MAX);
+    if (schema_write(&record, &text) != FAULT_OK) {
+        int is_long = text.failed == FAULT_LIMIT;
+
+        buf_fini(&text);
+        return luaL_error(L, is_long ? "longer than %d bytes" : "not enough memory", TEXT_MAX);
+    }
+    lua_pushlightuserdata(L, &text);
+    status = lua_pcall(L, 1, 1, 0);
+    buf_fini(&text);
+    return status == LUA_OK ? 1 : lua_error(L);
 }
 
 /* [-0, +0, m] Sets t[NAME] of the table at the top to the set of types. */
@@ -366,9 +417,13 @@ schema_module_redact(lua_State *L)
 }
 
 static const luaL_Reg funcs[] = {
-    {"check", schema_module_check},   {"fields", schema_module_fields},
-    {"near", schema_module_near},     {"normalize", schema_module_normalize},
-    {"redact", schema_module_redact}, {NULL, NULL},
+    {"check", schema_module_check},
+    {"encode", schema_module_encode},
+    {"fields", schema_module_fields},
+    {"near", schema_module_near},
+    {"normalize", schema_module_normalize},
+    {"redact", schema_module_redact},
+    {NULL, NULL},
 };
 
 int luaopen_moontap_native_schema(lua_State *L);

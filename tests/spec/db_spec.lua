@@ -649,6 +649,19 @@ describe("digests", function()
       db.digest "\0")
   end)
 
+  it("of values are those of what string.pack writes", function()
+    assert.equal(db.digest(("<s4i8ds4"):pack("a", -7, 1.5, "\0b")),
+      db.digest_values("a", -7, 1.5, "\0b"))
+    assert.equal(db.digest "", db.digest_values())
+    local many = {}
+    for i = 1, 16 do many[i] = ("x"):rep(i) end
+    assert.equal(db.digest(("<" .. ("s4"):rep(16)):pack(table.unpack(many))),
+      db.digest_values(table.unpack(many)))
+    many[17] = "y"
+    assert.error_matches(function() db.digest_values(table.unpack(many)) end, "too many values")
+    assert.error_matches(function() db.digest_values {} end, "number expected")
+  end)
+
   it("of a file are those of its bytes", function()
     local file = dir .. "/file"
     for _, text in ipairs { "", "abc", ("a\0b"):rep(100000) } do

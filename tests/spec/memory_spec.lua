@@ -126,6 +126,7 @@ local operations = {
   },
   db = {
     digest = function() return native.db.digest("x") end,
+    digest_values = function() native.db.digest_values("x", 1, 1.5) end,
     file_digest = function() return native.db.file_digest("scripts/first-capture.lua") end,
     open = function()
       local opened, err = native.db.open(dir .. "/open.db")
@@ -201,6 +202,7 @@ local operations = {
   },
   schema = {
     check = function() native.schema.check("create", simple, "client") end,
+    encode = function() native.schema.encode("create", simple) end,
     fields = function() native.schema.fields("create") end,
     near = function() native.schema.near("tiem_limit", { "time_limit", "type" }) end,
     normalize = function() native.schema.normalize("create", simple) end,

@@ -95,6 +95,28 @@ describe("schema.normalize", function()
   end)
 end)
 
+describe("schema.encode", function()
+  it("gives the JSON of what normalize gives, or the problems", function()
+    local json = require "moontap.json"
+    for _, params in ipairs {
+      { type = "simple", time_limit = "5m", packet_limit = 10.0, offset_time = "-10m",
+        filter_v1 = { protocol = "UDP" } },
+      { type = "full", time_limit = 60, byte_limit = 1000, colo_name = "ams01",
+        destination_conf = "s3://b/d?region=\"x\\" },
+    } do
+      assert.same(schema.normalize("create", params, { now = NOW }),
+        json.decode(schema.encode("create", params, { now = NOW })))
+    end
+    local text, found = schema.encode("create", { type = "full" })
+    assert.is_nil(text)
+    assert.equal(3, #found)
+    local long = ("s3://b/%s"):format(("x"):rep(70000))
+    assert.error_matches(function()
+      schema.encode("ownership.create", { destination_conf = long })
+    end, "longer than 65536 bytes")
+  end)
+end)
+
 describe("schema.fields", function()
   it("describes every field with a text and a source", function()
     for _, op in ipairs { "create", "ownership.create", "ownership.validate", "get" } do

@@ -20,18 +20,17 @@ local function priority_of(caller, options)
   return options.priority or config.priority or PERSON
 end
 
----The parameters of a create as they go to the API, without the keys of a bucket.
+local rules = { allow_ipv6 = true }
+
+---The parameters of a create as they go to the API, as JSON, without the keys of a bucket.
 ---@param params table
 ---@param asked? number the time from which a window counts
----@return table
+---@return string
 function M.wire(params, asked)
-  local wire = assert(schema.normalize("create", params, { allow_ipv6 = true, now = asked }))
-  if wire.destination_conf then wire.destination_conf = schema.redact(wire.destination_conf) end
-  return wire
-end
-
--- What is equal may be shared: everything but the time of asking.
-local function share_key(wire)
+  rules.now = asked
+  if not params.destination_conf then return assert(schema.encode("create", params, rules)) end
+  local wire = assert(schema.normalize("create", params, rules))
+  wire.destination_conf = schema.redact(wire.destination_conf)
   return json.encode(wire)
 end
 
@@ -56,7 +55,7 @@ function M.of(context, intent, params)
     deadline = asked + (intent.ends - clock.boot()),
     priority = priority_of(intent.caller, options),
     detach = options.detach,
-    share_key = options.share and share_key(wire) or nil,
+    share_key = options.share and wire or nil, -- what is equal may be shared
     run = caller.run or config.run or context.account.state.owner.id,
     script = caller.playbook or origin.script(),
     why = note(options.why or config.why), case = note(options.case or config.case),

@@ -35,7 +35,7 @@ for name, fn in pairs(retention.account) do Account[name] = fn end
 
 ---@class moontap.state.Wish
 ---@field kind "simple"|"full"
----@field params table as they will be sent
+---@field params string JSON, as they will be sent
 ---@field asked number since 1970
 ---@field deadline number since 1970
 ---@field priority integer
@@ -73,11 +73,13 @@ end
 local SETTLE <const> = "UPDATE intents SET state = ?, settled = ?, capture = ?, ray = ?, "
   .. "error = ?, error_kind = ? WHERE id = ? AND settled IS NULL"
 
-local function finish(self, id, state, data, err)
+-- `last`: as for audit.add_all.
+local function finish(self, id, state, data, err, last)
   local changed = must(self.state.db:run(SETTLE, state, clock.now(), data.capture, data.ray,
     err.message, err.kind, id))
   if changed == 0 then return end -- others did so, while this process stood still
-  must(audit.add(self.state, "create." .. state, "intent " .. id, data))
+  must(audit.add_all(self.state, { { event = "create." .. state, subject = "intent " .. id,
+                                     data = data } }, last))
 end
 
 local boot_id = sys.boot_id() or ""
@@ -125,7 +127,7 @@ local STANDING <const> = "SELECT "
   .. "state IN ('claimed', 'sending')) AS holder, "
   .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
   .. "(SELECT " .. PAUSED .. " FROM slots WHERE account = ?1 AND kind = ?2) AS paused, "
-  .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture"
+  .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture, " .. audit.END
 local FIRST <const> = "SELECT " .. STANDS .. " FROM intents WHERE " .. AHEAD
   .. " ORDER BY priority DESC, id LIMIT 1"
 
@@ -139,12 +141,15 @@ function Account.free_time(slot, now)
   return free_at - now > TAKEN_MAX and not is_asked and 0 or free_at -- the clock was set back since
 end
 
--- Who is before `me`: others in the queue, one that has the slot now, a capture, or time.
+-- Who is before `me`: others in the queue, one that has the slot now, a capture, or time. When
+-- there is none: nil, and a row that says where the chain of the audit ends.
 local function obstacle(self, me)
   local db, now = self.state.db, clock.now()
   local seen = must(db:row(STANDING, self.id, me.kind, me.priority, me.id))
   local free_at = Account.free_time(seen, now)
-  if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then return nil end
+  if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then
+    return nil, seen
+  end
   local place = { ahead = seen.ahead, free_at = free_at, capture = seen.capture }
   if seen.ahead > 0 then
     place.first = must(db:row(FIRST, self.id, me.kind, me.priority, me.id)) or nil
@@ -154,8 +159,8 @@ local function obstacle(self, me)
   return place
 end
 
-local STATUS <const> = "SELECT id, kind, priority, state, settled, is_detached, is_lost "
-  .. "FROM intents WHERE id = ?"
+local STATUS <const> = "SELECT id, kind, priority, state, settled, is_detached, is_lost, "
+  .. audit.END .. " FROM intents WHERE id = ?"
 
 local function read_intent(self, id)
   return must(self.state.db:row(STATUS, id))
@@ -208,19 +213,19 @@ local function wanted(state, id, wish, params)
   local rest = json.encode { who = state.owner.who, run = wish.run, script = wish.script,
                              why = wish.why, case = wish.case }
   return { event = "create.wanted", subject = "intent " .. id,
-           data = ('{"params":%s,%s'):format(params, rest:sub(2)) }
+           data = '{"params":' .. params .. "," .. rest:sub(2) }
 end
 
 -- … and of an attempt.
 local function sending(id, params)
   return { event = "create.sending", subject = "intent " .. id,
-           data = ('{"params":%s}'):format(params) }
+           data = '{"params":' .. params .. "}" }
 end
 
--- Within a transaction. `sent`: when, if it is sent right now.
-local function write_wish(self, wish, leader, sent)
+-- Within a transaction. `sent`: when, if it is sent right now; `last`: as for audit.add_all.
+local function write_wish(self, wish, leader, sent, last)
   local state, db = self.state, self.state.db
-  local params = json.encode(wish.params)
+  local params = wish.params
   local _, id = must(db:run(INSERT, self.id, wish.kind, sent and "sending" or "wanted",
     state.owner.id, wish.asked, wish.deadline, wish.priority, wish.share_key, leader,
     wish.detach and 1 or 0, sent and sent.real, sent and sent.boot or clock.boot(),
@@ -230,7 +235,8 @@ local function write_wish(self, wish, leader, sent)
     must(db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
       leader))
   end
-  must(audit.add_all(state, { wanted(state, id, wish, params), sent and sending(id, params) }))
+  must(audit.add_all(state, { wanted(state, id, wish, params), sent and sending(id, params) },
+    last))
   return id
 end
 
@@ -251,17 +257,16 @@ end
 ---Writes down that an intent is sent now. Durable: a create that is not written down is not sent.
 ---@param id integer
 ---@param sent { real: number, boot: number, boot_id: string }
----@param params table as they are sent
+---@param params string JSON, as they are sent
 ---@return any ok
 ---@return table|nil err
 function Account:sending(id, sent, params)
-  local text = json.encode(params)
   return atomically(self, true, function()
     local changed = must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = "
       .. "attempts + 1, sent = ?, sent_boot = ?, boot_id = ?, params = ? WHERE id = ? "
-      .. "AND settled IS NULL", sent.real, sent.boot, sent.boot_id, text, id))
+      .. "AND settled IS NULL", sent.real, sent.boot, sent.boot_id, params, id))
     if changed == 0 then must(nil, stood_still()) end
-    must(audit.add_all(self.state, { sending(id, text) }))
+    must(audit.add_all(self.state, { sending(id, params) }))
     return true
   end)
 end
@@ -274,8 +279,9 @@ end
 function Account:send_at_once(wish, sent)
   return atomically(self, true, function()
     local newest = { id = math.maxinteger, kind = wish.kind, priority = wish.priority }
-    if obstacle(self, newest) then return false end
-    return write_wish(self, wish, nil, sent)
+    local place, last = obstacle(self, newest)
+    if place then return false end
+    return write_wish(self, wish, nil, sent, last)
   end)
 end
 
@@ -320,7 +326,7 @@ function Account:settle(id, outcome)
         .. "NULL", cap and cap.id, id))
     end
     finish(self, id, outcome.state, { capture = cap and cap.id, error = err.message,
-      ray = outcome.ray or err.ray }, err)
+      ray = outcome.ray or err.ray }, err, me)
     local holds = cap and me.kind == "full" and outcome.state ~= "shared"
       and not captures.frees_slot(cap.status)
     if outcome.free_at or holds then

@@ -14,16 +14,10 @@ local START <const> = ("0"):rep(64)
 local BATCH <const> = 1000
 local PURGED <const> = "audit.purged" -- its subject names rows; it covers what they lack
 
--- Lengths stand before the texts, so that nothing can be moved from one field to the next, and
--- the time goes in as it is stored.
-local function hash_of(previous, row)
-  return db.digest(("<s4i8ds4s4s4"):pack(previous, row.seq, row.at, row.event, row.subject,
-    row.digest))
-end
+local digest_of <const> = db.digest_values -- of a salt and what it is about
 
-local function digest_of(salt, text)
-  return db.digest(("<s4s4"):pack(salt, text))
-end
+-- … of the row before, number, time, event, subject and digest.
+local hash_of <const> = db.digest_values
 
 local SALTS <const> = 32 -- drawn at once
 local salts, left = "", 0
@@ -40,18 +34,23 @@ end
 ---@field subject string what it happened to: "intent 12", a capture's id
 ---@field data table|string what is personal about it; a string is JSON already
 
-local LAST <const> = "SELECT (SELECT max(seq) FROM audit) AS seq, (SELECT seq FROM audit_head) "
-  .. "AS head, (SELECT hash FROM audit_head) AS hash"
+
+---Columns of a SELECT: where the chain ends, for those who ask for more at once.
+---@type string
+M.END = "(SELECT max(seq) FROM audit) AS chain_last, (SELECT seq FROM audit_head) AS chain_seq, "
+  .. "(SELECT hash FROM audit_head) AS chain_hash"
+
+local LAST <const> = "SELECT " .. M.END
 local INSERT <const> = "INSERT INTO audit (seq, at, event, subject, digest, hash, salt, data) "
   .. "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 -- Writes the row behind the one of `previous`; its hash.
-local function insert(state, previous, row, data)
+local function insert(state, previous, seq, at, event)
+  local data, name, subject = event.data, event.event, event.subject
   local salt, text = new_salt(), type(data) == "string" and data or json.encode(data)
-  row.digest = digest_of(salt, text)
-  local hash = hash_of(previous, row)
-  local ok, err = state.db:run(INSERT, row.seq, row.at, row.event, row.subject, row.digest, hash,
-    salt, text)
+  local digest = digest_of(salt, text)
+  local hash = hash_of(previous, seq, at, name, subject, digest)
+  local ok, err = state.db:run(INSERT, seq, at, name, subject, digest, hash, salt, text)
   return ok and hash, err
 end
 
@@ -64,17 +63,19 @@ end
 ---Adds rows, within a transaction of the caller's.
 ---@param state moontap.State
 ---@param events moontap.state.Event[]
+---@param last? table a row with M.END, read in the same transaction
 ---@return any ok nil and an error when they could not be written
 ---@return table|nil err
-function M.add_all(state, events)
-  local last, err = state.db:row(LAST)
+function M.add_all(state, events, last)
+  local err
+  if not last then last, err = state.db:row(LAST) end
   if not last then return nil, err end
   -- rows that something else has put there are left to those who verify
-  local seq, hash, at = math.max(last.seq or 0, last.head or 0), last.hash or START, clock.now()
+  local seq = math.max(last.chain_last or 0, last.chain_seq or 0)
+  local hash, at = last.chain_hash or START, clock.now() + 0.0
   for _, event in ipairs(events) do
     seq = seq + 1
-    hash, err = insert(state, hash, { seq = seq, at = at, event = event.event,
-                                      subject = event.subject }, event.data)
+    hash, err = insert(state, hash, seq, at, event)
     if not hash then return nil, err end
   end
   return set_head(state, seq, hash)
@@ -124,7 +125,7 @@ local function check(report, row)
   if row.seq ~= report.rows + 1 then
     return break_at(report, report.rows + 1, "row %d is missing")
   end
-  if row.hash ~= hash_of(report.head, row) then
+  if row.hash ~= hash_of(report.head, row.seq, row.at, row.event, row.subject, row.digest) then
     return break_at(report, row.seq, "row %d was changed, or one before it was taken out")
   end
   if row.data and digest_of(row.salt, row.data) ~= row.digest then
