@@ -11,6 +11,7 @@
 #include "host.h"
 
 #include "../bind/channel.h"
+#include "../buf.h"
 #include "../child.h"
 #include "../sandbox.h"
 #include "../stem.h"
@@ -24,6 +25,7 @@
 
 #define STATUS_AGAIN 100 /* lua/moontap/child/main.lua returns it when a run is over */
 
+static struct buf word; /* what the state before has left to be said */
 static struct tasks *volatile signalled;
 
 /* SIGTERM comes when the run did not heed the frame that cancels it: it is too busy. */
@@ -86,8 +88,8 @@ remove_function(lua_State *L, const char *library, const char *name)
     lua_pop(L, 1);
 }
 
-static void
-open_libs(lua_State *L)
+void
+host_open_child_libs(lua_State *L)
 {
     static const char *const os_kept[] = {"clock", "date", "difftime", "time", NULL};
     static const char *const debug_kept[] = {"traceback", NULL};
@@ -96,18 +98,61 @@ open_libs(lua_State *L)
         luaL_requiref(L, lib->name, lib->func, 1);
         lua_pop(L, 1);
     }
-    (void)lua_getglobal(L, LUA_COLIBNAME);
-    task_patch_coroutine(L);
-    lua_pop(L, 1);
     keep_only(L, LUA_OSLIBNAME, os_kept);
     keep_only(L, LUA_DBLIBNAME, debug_kept);
     remove_function(L, LUA_STRLIBNAME, "dump");
     remove_function(L, LUA_GNAME, "dofile");
     remove_function(L, LUA_GNAME, "loadfile");
     host_open_child_search(L);
+}
+
+/* leave_word(text): is to be said by the next state, when this one is closed. What
+ * keeps it from closing, a finalizer say, is this run's, and so is the blame. */
+static int
+leave_word(lua_State *L)
+{
+    size_t n;
+    const char *text = luaL_checklstring(L, 1, &n);
+
+    buf_reset(&word);
+    if (buf_append(&word, text, n) != FAULT_OK) {
+        return luaL_error(L, "not enough memory");
+    }
+    return 0;
+}
+
+/* take_word() -> text | nil */
+static int
+take_word(lua_State *L)
+{
+    if (word.len == 0) {
+        lua_pushnil(L);
+    } else {
+        (void)lua_pushlstring(L, buf_cstr(&word), word.len);
+        buf_fini(&word);
+    }
+    return 1;
+}
+
+static const luaL_Reg words[] = {
+    {"leave_word", leave_word},
+    {"take_word", take_word},
+    {NULL, NULL},
+};
+
+static void
+open_libs(lua_State *L)
+{
+    host_open_child_libs(L);
+    (void)lua_getglobal(L, LUA_COLIBNAME);
+    task_patch_coroutine(L);
+    lua_pop(L, 1);
     effect_open(L);
     host_open_moontap(L);
     channel_open(L);
+    evaluator_open(L);
+    luaL_setfuncs(L, words, 0);
+    lua_pop(L, 1);
 }
 
 /* Runs ------------------------------------------------------------------------------ */
@@ -234,6 +279,7 @@ host_child_main(void)
     struct stem_orders orders;
     struct fault fault;
 
+    buf_init(&word, FRAME_MAX);
     if (open_state(&host, &fault) != FAULT_OK) {
         return HOST_EXIT_FAILED; /* the host sees it go */
     }

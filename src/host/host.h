@@ -133,8 +133,14 @@ host_open_cold(struct host *host, void (*open_libs)(lua_State *L), struct fault 
 int luaopen_host(lua_State *L);
 /* [-0, +0, v] Makes the global `moontap`. */
 void host_open_moontap(lua_State *L);
+/* [-0, +0, v] Child mode: the standard libraries that touch nothing, and require. */
+void host_open_child_libs(lua_State *L);
 /* [-0, +0, v] Child mode: require finds what is listed as harmless, nothing else. */
 void host_open_child_search(lua_State *L);
+/* Child mode: is NAME a module that require finds there? */
+int host_is_harmless(const char *name);
+/* evaluator.c: [-0, +1, v] Makes module moontap.native.evaluator, and pushes it. */
+void evaluator_open(lua_State *L);
 /* [-0, +0, v] Opens libraries, searchers, effects and globals. */
 void host_open_libs(lua_State *L);
 /* [-0, +0, v] Sets package.searchers and the paths. */

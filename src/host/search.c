@@ -122,12 +122,14 @@ static const char *const harmless[] = {
     NATIVE_PREFIX "json",
     NATIVE_PREFIX "schema",
     NATIVE_PREFIX "task",
+    "moontap.child.batch",
     "moontap.child.data",
     "moontap.child.globals",
     "moontap.child.main",
     "moontap.child.outside",
     "moontap.child.pcaps",
     "moontap.child.protocol",
+    "moontap.child.quick",
     "moontap.child.rpc",
     "moontap.clock",
     "moontap.config",
@@ -142,15 +144,24 @@ static const char *const harmless[] = {
     "pcaps.retry",
 };
 
+int
+host_is_harmless(const char *name)
+{
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
+        if (strcmp(harmless[i], name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int
 search_harmless(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
 
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
-        if (strcmp(harmless[i], name) == 0) {
-            return search_embedded(L);
-        }
+    if (host_is_harmless(name)) {
+        return search_embedded(L);
     }
     lua_pushfstring(L, "no module '%s' in a playbook's process", name);
     return 1;

@@ -1,12 +1,6 @@
 -- globals: in a playbook's process, the globals of the playbook and of the files it requires.
 -- Reading one that is not defined is an error, as everywhere in scripts.
 
-local clock = require "moontap.clock"
-local later = require "moontap.later"
-local rpc = require "moontap.child.rpc"
-
-local outside = later "moontap.child.outside"
-
 local M = {}
 
 local KEPT <const> = {
@@ -17,8 +11,7 @@ local KEPT <const> = {
 }
 
 local std_date, std_time = os.date, os.time
-local std_load, std_require = load, require
-local search_own = package.searchers[1]
+local std_load = load
 
 -- As load, for text only.
 local function loader(env)
@@ -29,8 +22,8 @@ local function loader(env)
 end
 
 -- The host's modules first, then files of the playbook's tree, whose text the host sends.
-local function requirer(env)
-  local loaded = {}
+local function requirer(env, options)
+  local outside, loaded = options.outside, {}
   return function(name)
     if type(name) ~= "string" then
       error("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")", 2)
@@ -41,8 +34,9 @@ local function requirer(env)
     if type(env[name]) == "table" then return env[name] end -- "string", "moontap", …
     if outside.module(name) then return outside.module(name) end
     if outside.no_module(name) then error(outside.no_module(name), 2) end
-    if type(search_own(name)) == "function" then return std_require(name) end
-    local text, path = rpc.call("source", name)
+    local own = options.find_own(name)
+    if own ~= nil then return own end
+    local text, path = options.source(name)
     if loaded[name] ~= nil then return loaded[name] end -- another task was faster
     if not text then error(("module '%s' not found in the playbook's tree"):format(name), 2) end
     local chunk, why = std_load(text, "@" .. path, "t", env)
@@ -53,15 +47,19 @@ local function requirer(env)
   end
 end
 
-local function make_os()
+--- Its `os`, on a clock.
+---@param now fun(): number
+---@param outside table see new
+---@return table
+function M.os(now, outside)
   local library = {
     clock = os.clock, difftime = os.difftime,
     time = function(when)
       if when ~= nil then return std_time(when) end
-      return math.floor(clock.now())
+      return math.floor(now())
     end,
     date = function(format, when)
-      return std_date(format or "%c", when or math.floor(clock.now()))
+      return std_date(format or "%c", when or math.floor(now()))
     end,
   }
   return setmetatable(library, { __metatable = false, __index = function(_, name)
@@ -70,30 +68,34 @@ local function make_os()
 end
 
 --- The globals.
+---@param options { os: table, pcaps: (fun(): any), find_own: (fun(name: string): any),
+---  source: (fun(name: string): string|nil, string|nil), outside: table } pcaps: what the global of
+---  this name is, at its first use; find_own: a module of the host; source: text and path of a file
+---  of the tree; outside: what reaches beyond the process, as child/outside.lua
 ---@return table env
-function M.new()
-  local env = { os = make_os() }
+function M.new(options)
+  local env = { os = options.os }
   for _, name in ipairs(KEPT) do env[name] = _G[name] end
   env._G = env
   env.load = loader(env)
   setmetatable(env, { __index = function(_, name)
     if name == "pcaps" then
-      local pcaps = std_require "moontap.child.pcaps"
+      local pcaps = options.pcaps()
       rawset(env, name, pcaps)
       return pcaps
     end
     if name == "io" then
-      rawset(env, name, outside.io)
-      return outside.io
+      rawset(env, name, options.outside.io)
+      return options.outside.io
     end
-    error(outside.reason(name) or "undefined global '" .. tostring(name) .. "'", 2)
+    error(options.outside.reason(name) or "undefined global '" .. tostring(name) .. "'", 2)
   end })
   env.require = requirer(setmetatable({}, {
     __index = function(_, name)
       if name == "pcaps" then return env.pcaps end
       return rawget(env, name)
     end,
-  }))
+  }), options)
   return env
 end
 

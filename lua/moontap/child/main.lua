@@ -7,16 +7,23 @@ local effects = require "moontap.effects"
 local errors = require "moontap.errors"
 local globals = require "moontap.child.globals"
 local json = require "moontap.json"
+local later = require "moontap.later"
 local protocol = require "moontap.child.protocol"
 local rpc = require "moontap.child.rpc"
 local task = require "moontap.native.task"
 
+local outside = later "moontap.child.outside"
+
 local AGAIN <const> = 100 -- the exit status that asks for a fresh state
 local TEXT_MAX <const> = 8192
 
+local evaluator = require "moontap.native.evaluator"
+local now = require "moontap.clock".now
 local traceback = debug.traceback
+local search_own, std_require = package.searchers[1], require
 
 package.loaded["moontap.native.channel"] = nil
+package.loaded["moontap.native.evaluator"] = nil
 package.loaded["moontap.progress"] = { default = function() end }
 
 -- The host's clock: its distance from ours; where it is virtual, ours follows it.
@@ -57,9 +64,20 @@ local function note_error(err)
   return { raised = fields }
 end
 
+local function make_globals()
+  return globals.new {
+    os = globals.os(now, outside), outside = outside,
+    pcaps = function() return std_require "moontap.child.pcaps" end,
+    find_own = function(name)
+      if type(search_own(name)) == "function" then return std_require(name) end
+    end,
+    source = function(name) return rpc.call("source", name) end,
+  }
+end
+
 -- Raises what went wrong, so that tasks the playbook has started end too.
 local function run(start)
-  local env = globals.new()
+  local env = make_globals()
   local chunk, why = load(start.source, "@" .. start.entry, "t", env)
   if not chunk then return { raised = { kind = "script", message = why } } end
   local results = table.pack(xpcall(function()
@@ -83,29 +101,38 @@ local function finish(result)
   return { done = true, values = values }
 end
 
--- The last word; where that cannot be said, why.
-local function say(frame)
-  local ok, text = pcall(protocol.encode, frame)
-  local sent, err
-  if ok then sent, err = channel.post(text) end
-  if not sent then
-    local why = ok and err.message or text
-    local message = "what it returned cannot be passed on: " .. why:sub(1, TEXT_MAX)
-    channel.post(protocol.encode { done = true, err = { kind = "usage", message = message } })
-  end
+local function refusal(why)
+  local message = "what it returned cannot be passed on: " .. why:sub(1, TEXT_MAX)
+  return protocol.encode { done = true, err = { kind = "usage", message = message } }
 end
 
--- What is to be evaluated. What comes before was meant for the run before.
+-- The last word; where that cannot be said, why.
+local function say(text)
+  local sent, err = channel.post(text)
+  if not sent then channel.post(refusal(err.message)) end
+end
+
+local function last_word(frame)
+  local ok, text = pcall(protocol.encode, frame)
+  return ok and text or refusal(text)
+end
+
+-- What is to be evaluated. Other frames that come before were meant for the run before.
 local function receive_start()
   while true do
     local text = channel.receive()
     if not text then channel.leave() end
-    local start = json.decode(text).start
-    if start then return start end
+    local frame = json.decode(text)
+    if frame.start then return frame.start end
+    if frame.batch then
+      require "moontap.child.batch".evaluate(frame, evaluator, channel.send, clock.boot)
+    end
   end
 end
 
 return function()
+  local left = evaluator.take_word()
+  if left then say(left) end
   local start = receive_start()
   set_clock(start)
   set_effects(start)
@@ -120,7 +147,12 @@ return function()
   if not ok and not (type(result) == "table" and result.raised) then
     result = { raised = protocol.from_error(result) }
   end
-  say(finish(result))
-  if start.mode == "run" then channel.leave() end -- nothing comes after it
+  local word = last_word(finish(result))
+  if start.mode == "load" then
+    evaluator.leave_word(word)
+  else
+    say(word)
+    channel.leave() -- nothing comes after it
+  end
   return AGAIN
 end

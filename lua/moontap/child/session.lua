@@ -223,8 +223,10 @@ local function stop_task(running)
   end
 end
 
--- Only names that `require` gives to files within the tree go on to where those come from.
-local function safe_source(source)
+--- Only names that `require` gives to files within the tree go on to where those come from.
+---@param source? fun(name: string): string|nil, string|nil
+---@return fun(name: any): string|nil, string|nil
+function M.safe_source(source)
   return function(name)
     if source and type(name) == "string" and #name <= 200 and name:find "^[%w_][%w_.-]*$"
       and not name:find("..", 1, true) then
@@ -239,7 +241,7 @@ end
 ---@return table|nil frame the end of the run, from the process: values or err
 ---@return table|nil ended how the process ended instead
 function Session:evaluate(start, options)
-  self.effects = { source = safe_source(options.source) }
+  self.effects = { source = M.safe_source(options.source) }
   start.effects = {}
   for name, fn in pairs(options.effects or {}) do
     self.effects[name] = fn

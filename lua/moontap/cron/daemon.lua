@@ -81,13 +81,13 @@ function Daemon:load()
     if not policy then return nil, err end
   end
   local list
-  list, err = files.load(self.args.paths)
+  list, err = files.load(self.args.paths, self.list)
   if not list then return nil, err end
   local set, broken = self:choose(list)
   local ok
   ok, err = self.engine:set(set)
   if not ok then return nil, err end
-  self.policy, self.broken, self.by_file = policy, broken, {}
+  self.policy, self.broken, self.by_file, self.list = policy, broken, {}, list
   for _, playbook in ipairs(set) do self.by_file[playbook.file] = playbook end
   self.engine.tally:reloaded(#broken == 0)
   return #set

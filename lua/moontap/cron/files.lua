@@ -6,16 +6,19 @@ local errors = require "moontap.errors"
 local loader = require "moontap.child.loader"
 local playbook = require "moontap.cron.playbook"
 local sys = require "moontap.native.sys"
+local task = require "moontap.native.task"
 
 local M = {}
 
 local FILE_MAX <const> = 1 << 20
 local DEPTH_MAX <const> = 8
+local TURN <const> = 200 -- files that are looked at before others have their turn
 
 ---@class moontap.cron.Loaded
 ---@field file string
 ---@field root string directory whose files it may require
 ---@field source? string
+---@field used? string[] what it requires of its tree: nil when its data may differ the next time
 ---@field playbook? moontap.cron.Playbook nil when there are problems
 ---@field problems { path: string, message: string }[]
 ---@field name string
@@ -23,6 +26,7 @@ local DEPTH_MAX <const> = 8
 local function add_file(list, path, root)
   list[#list + 1] = { file = path, root = root, problems = {},
                       name = path:gsub("^.*/", ""):gsub("%.lua$", "") }
+  if #list % TURN == 0 then task.sleep(0) end
 end
 
 -- All *.lua of a directory and those below it, but for names that begin with "." or "_", and
@@ -45,7 +49,7 @@ local function walk(list, dir, root, depth)
   return true
 end
 
----The files that paths mean.
+---The files that paths mean. Waits.
 ---@param paths string[]
 ---@return moontap.cron.Loaded[]|nil
 ---@return table|nil err
@@ -67,21 +71,6 @@ function M.find(paths)
     end
   end
   return list
-end
-
-local function read(list)
-  local sources, names = {}, {}
-  for _, one in ipairs(list) do
-    local text, err = sys.read_file(one.file, FILE_MAX)
-    if text then
-      one.source = text
-      if not sources[one.file] then names[#names + 1] = one.file end
-      sources[one.file] = text
-    else
-      one.problems = { { path = "", message = err.message } }
-    end
-  end
-  return sources, names
 end
 
 ---What `require` finds in the tree of a playbook: text and path.
@@ -119,39 +108,102 @@ local function note_twins(list)
   end
 end
 
----Loads the playbooks that paths mean. Waits.
----@param paths string[]
----@return moontap.cron.Loaded[]|nil
----@return table|nil err when a path cannot be read or no process can be had
-function M.load(paths)
-  local list, err = M.find(paths)
-  if not list or #list == 0 then return list, err end
-  local sources, names = read(list)
-  local roots = {}
-  for _, one in ipairs(list) do roots[one.root] = true end
-  local results
-  results, err = loader.load {
-    files = sources, names = names,
-    source = function(name)
-      for root in pairs(roots) do
-        local text, path = M.source_of(root)(name)
-        if text then return text, path end
-      end
-    end,
-  }
-  if not results then return nil, err end
+-- What files of trees require, each read once: sources(root, name) → text, path.
+local function make_sources()
+  local known = {}
+  return function(root, name)
+    local key = root .. "\0" .. name
+    if not known[key] then known[key] = table.pack(M.source_of(root)(name)) end
+    return known[key][1], known[key][2]
+  end
+end
+
+local function text_of(one)
+  if not one.source then
+    local text, err = sys.read_file(one.file, FILE_MAX)
+    one.source = text
+    if not text then one.problems = { { path = "", message = err.message } } end
+  end
+  return one.source
+end
+
+local function take(one, result)
+  if result.err then
+    one.problems = problems_of(result.err)
+    return
+  end
+  one.used = result.used
+  one.playbook, one.problems, one.name = playbook.check(result.data, one.file)
+  if one.playbook then
+    one.playbook.version = db.digest(one.source):sub(1, 16)
+    one.playbook.source, one.playbook.root = one.source, one.root
+  end
+end
+
+-- What was loaded from the same texts before is good still.
+local function take_old(list, sources, before)
+  local olds = {}
+  for _, old in ipairs(before) do olds[old.file] = old end
+  for i, one in ipairs(list) do
+    local old = olds[one.file]
+    local is_same = old and old.playbook and old.used and old.root == one.root
+      and old.source == text_of(one)
+    for _, name in ipairs(is_same and old.used or {}) do
+      is_same = is_same and sources(one.root, name) == before.sources(one.root, name)
+    end
+    if is_same then one.playbook, one.name, one.used = old.playbook, old.name, old.used end
+    if i % TURN == 0 then task.sleep(0) end
+  end
+end
+
+-- What is to be evaluated: the files, in order, and what each is in the list. One that is there
+-- twice is evaluated once.
+local function open_files(list)
+  local by_file, names = {}, {}
   for _, one in ipairs(list) do
-    local result = results[one.file]
-    if result and result.data then
-      one.playbook, one.problems, one.name = playbook.check(result.data, one.file)
-      if one.playbook then
-        one.playbook.version = db.digest(one.source):sub(1, 16)
-        one.playbook.source, one.playbook.root = one.source, one.root
-      end
-    elseif result then
-      one.problems = problems_of(result.err)
+    if not by_file[one.file] and not one.playbook then
+      by_file[one.file] = one
+      names[#names + 1] = one.file
     end
   end
+  return by_file, names
+end
+
+local function evaluate(list, sources)
+  local by_file, names = open_files(list)
+  if #names == 0 then return true end
+  local ok, err = loader.load {
+    names = names,
+    text = function(file) return text_of(by_file[file]) end,
+    tree = function(file) return by_file[file].root end,
+    source = function(name, file) return sources(by_file[file].root, name) end,
+    on_result = function(file, result) take(by_file[file], result) end,
+  }
+  if not ok then return nil, err end
+  for _, one in ipairs(list) do
+    local other = by_file[one.file]
+    if other and other ~= one then
+      one.playbook, one.problems, one.name = other.playbook, other.problems, other.name
+    end
+  end
+  return true
+end
+
+---Loads the playbooks that paths mean. Waits.
+---@param paths string[]
+---@param before? moontap.cron.Loaded[] what this gave the last time: what did not change is taken
+---  from there
+---@return moontap.cron.Loaded[]|nil
+---@return table|nil err when a path cannot be read or no process can be had
+function M.load(paths, before)
+  local list, err = M.find(paths)
+  if not list or #list == 0 then return list, err end
+  local sources = make_sources()
+  list.sources = sources
+  if before and before.sources then take_old(list, sources, before) end
+  local ok
+  ok, err = evaluate(list, sources)
+  if not ok then return nil, err end
   note_twins(list)
   return list
 end
