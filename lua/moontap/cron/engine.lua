@@ -126,13 +126,14 @@ end
 ---@return boolean|nil
 ---@return table|nil err
 function Engine:set(playbooks)
-  local wanted, added = {}, {}
+  local wanted, added, drawn = {}, {}, sys.random_bytes(16)
   for _, playbook in ipairs(playbooks) do
     local old = self.entries[playbook.name]
-    local fingerprint = times.fingerprint(playbook)
+    local is_same = old and old.playbook == playbook
+    local fingerprint = is_same and old.fingerprint or times.fingerprint(playbook)
     if not old or old.fingerprint ~= fingerprint then
       wanted[#wanted + 1] = { playbook = playbook.name, fingerprint = fingerprint,
-                              seed = times.seed(playbook.name, sys.random_bytes(8)) }
+                              seed = times.seed(playbook.name, drawn) }
       added[#added + 1] = playbook
     end
   end
@@ -157,7 +158,6 @@ function Engine:set(playbooks)
       end
       entries[name].playbook = playbook
     end
-    self.tally:know(name)
   end
   for name, entry in pairs(self.entries) do
     if entries[name] ~= entry then entry.turn = -1 end -- its place in the heap means nothing now

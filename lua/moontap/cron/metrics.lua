@@ -50,7 +50,7 @@ local function each(engine)
   local i = 0
   return function()
     i = i + 1
-    if names[i] then return names[i], engine.tally:know(names[i]), engine.entries[names[i]] end
+    if names[i] then return names[i], engine.tally:of(names[i]), engine.entries[names[i]] end
   end
 end
 

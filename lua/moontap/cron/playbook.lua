@@ -1,9 +1,9 @@
 -- playbook: the table that a playbook's file returns, checked: all problems at once, each with its
 -- path. It is data from the loader's process; functions are markers there. Pure.
 
-local cron = require "moontap.cron"
 local duration = require "moontap.duration"
 local rules = require "moontap.gate.rules"
+local schedules = require "moontap.cron.schedules"
 local schema = require "moontap.native.schema"
 
 local M = {}
@@ -160,6 +160,9 @@ local KNOWN <const> = {
   "timeout", "tz", "uses",
 }
 
+local IS_KNOWN <const> = {}
+for _, key in ipairs(KNOWN) do IS_KNOWN[key] = true end
+
 -- Fields that playbooks with other triggers have.
 local LATER <const> = { when = true, by = true, once_within = true, collect = true }
 
@@ -267,8 +270,7 @@ local function check_schedules(playbook, on, note)
     if type(expression) ~= "string" then
       note(path, "expected an expression, got " .. describe(expression))
     else
-      local ok, err = cron.parse(expression, playbook.tz,
-        { dst = playbook.dst, name = playbook.name, seed = 1 })
+      local ok, err = schedules.parse(expression, playbook, 1)
       if not ok then note(err.field == "tz" and playbook.tz and "tz" or path, err.message) end
     end
   end
@@ -280,12 +282,30 @@ end
 
 local function check_unknown(data, note)
   for key in pairs(data) do
-    local is_known = false
-    for _, other in ipairs(KNOWN) do is_known = is_known or other == key end
     if LATER[key] then
       note(path_of("", key), "belongs to triggers that this version does not have")
-    elseif not is_known then
+    elseif not IS_KNOWN[key] then
       note(path_of("", key), unknown(key, KNOWN))
+    end
+  end
+end
+
+-- What holds where a playbook says nothing. Playbooks share these tables: nobody changes them.
+local DEFAULT_CATCHUP <const> = { policy = "last", window = 3600, max = 20 }
+local DEFAULT_RETRY <const> = { attempts = 1, base = 30, factor = 2, cap = 3600, past_next = false }
+local DEFAULTS <const> = {
+  dst = "cron", jitter = 0, timeout = 1200, overlap = "skip", max_queue = 1, on_lost = "skip",
+  uses = {}, priority = 0, enabled = true, on_start = false, catchup_on_resume = false,
+  catchup = DEFAULT_CATCHUP, retry = DEFAULT_RETRY,
+}
+
+local function read_fields(data, playbook, note)
+  for key, item in pairs(data) do
+    local check = FIELDS[key]
+    if check then
+      local value, problem, at = check(item)
+      if problem then note(key .. (at and ("[%d]"):format(at) or ""), problem) end
+      playbook[key] = value
     end
   end
 end
@@ -299,29 +319,18 @@ local function read(data, file, note)
   if not M.is_function(data.run) then
     note("run", "expected a function, got " .. describe(data.run))
   end
-  for key, check in pairs(FIELDS) do
-    if data[key] ~= nil then
-      local value, problem, at = check(data[key])
-      if problem then note(key .. (at and ("[%d]"):format(at) or ""), problem) end
-      playbook[key] = value
-    end
-  end
+  read_fields(data, playbook, note)
   playbook.expressions = read_on(data.on, note, data.on_start == true)
-  playbook.catchup = with_defaults(data.catchup == nil and {}
-    or record(data.catchup, "catchup", note, CATCHUP, short_catchup),
-    { policy = "last", window = 3600, max = 20 })
-  playbook.retry = with_defaults(data.retry == nil and {}
-    or record(data.retry, "retry", note, RETRY, short_retry),
-    { attempts = 1, base = 30, factor = 2, cap = 3600, past_next = false })
+  playbook.catchup = data.catchup ~= nil and with_defaults(
+    record(data.catchup, "catchup", note, CATCHUP, short_catchup), DEFAULT_CATCHUP) or nil
+  playbook.retry = data.retry ~= nil and with_defaults(
+    record(data.retry, "retry", note, RETRY, short_retry), DEFAULT_RETRY) or nil
   if data.grants ~= nil then
     rules.check(data.grants, "grants", note)
     playbook.grants = data.grants
   end
-  return with_defaults(playbook, {
-    name = default_name(file), dst = "cron", jitter = 0, timeout = 1200, overlap = "skip",
-    max_queue = 1, on_lost = "skip", uses = {}, priority = 0, enabled = true, on_start = false,
-    catchup_on_resume = false,
-  })
+  playbook.name = playbook.name or default_name(file)
+  return with_defaults(playbook, DEFAULTS)
 end
 
 ---Reads what a playbook's file returned.
@@ -345,11 +354,12 @@ function M.check(data, file)
       :format(playbook.name))
   end
   check_schedules(playbook, data.on, note)
+  if #problems == 0 then return playbook, problems, playbook.name end
   table.sort(problems, function(a, b)
     if a.path ~= b.path then return a.path < b.path end
     return a.message < b.message
   end)
-  return #problems == 0 and playbook or nil, problems, playbook.name
+  return nil, problems, playbook.name
 end
 
 return M

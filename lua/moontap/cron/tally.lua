@@ -18,6 +18,17 @@ local function zeros(names)
   return counts
 end
 
+local function make_record()
+  local one = { results = zeros(M.RESULTS), skips = zeros(M.SKIPS), missed = 0, retries = 0,
+                in_flight = 0, last_success = 0, lag = 0, durations = {}, duration_sum = 0,
+                duration_count = 0, triggers = zeros(M.TRIGGERS), waits = 0, waited = 0,
+                slots_lost = 0 }
+  for i in ipairs(M.BUCKETS) do one.durations[i] = 0 end
+  return one
+end
+
+local NOTHING <const> = make_record()
+
 ---@return table tally
 function M.new()
   return setmetatable({
@@ -26,16 +37,18 @@ function M.new()
   }, Tally)
 end
 
----All series of a playbook are there from now on.
+---What was counted of a playbook, to be read: zeros when that is nothing.
 ---@param name string
+---@return table
+function Tally:of(name)
+  return self.playbooks[name] or NOTHING
+end
+
+-- To be changed.
 function Tally:know(name)
   local one = self.playbooks[name]
   if not one then
-    one = { results = zeros(M.RESULTS), skips = zeros(M.SKIPS), missed = 0, retries = 0,
-            in_flight = 0, last_success = 0, lag = 0, durations = {}, duration_sum = 0,
-            duration_count = 0, triggers = zeros(M.TRIGGERS), waits = 0, waited = 0,
-            slots_lost = 0 }
-    for i in ipairs(M.BUCKETS) do one.durations[i] = 0 end
+    one = make_record()
     self.playbooks[name] = one
   end
   return one

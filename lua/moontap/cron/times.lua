@@ -1,7 +1,7 @@
 -- times: when a playbook is due. Several schedules make one list; jitter follows from the name and
 -- the due time alone, so that it is the same after a restart. Pure.
 
-local cron = require "moontap.cron"
+local parser = require "moontap.cron.schedules"
 
 local M = {}
 
@@ -44,8 +44,7 @@ end
 function M.new(playbook, seed)
   local schedules = {}
   for i, expression in ipairs(playbook.expressions) do
-    schedules[i] = assert(cron.parse(expression, playbook.tz,
-      { dst = playbook.dst, name = playbook.name, seed = seed }))
+    schedules[i] = assert(parser.parse(expression, playbook, seed))
   end
   return setmetatable({ name = playbook.name, jitter = playbook.jitter, schedules = schedules,
                         enabled = playbook.enabled }, Times)
