@@ -147,7 +147,15 @@ put_times(struct buf *out, const struct cronexpr *x)
     for (unsigned t = 0; t < CIVIL_DAY_S; t++) {
         unsigned h = t / 3600, m = t / 60 % 60, s = t % 60;
 
-        if (!(x->hour >> h & x->minute >> m & x->second >> s & 1)) {
+        if (!(x->hour >> h & 1)) {
+            t += 3600 - 1; /* it stands at the hour's begin */
+            continue;
+        }
+        if (!(x->minute >> m & 1)) {
+            t += 60 - 1;
+            continue;
+        }
+        if (!(x->second >> s & 1)) {
             continue;
         }
         (void)buf_printf(out, "%02u:%02u", h, m);
