@@ -211,6 +211,34 @@ describe("the daemon", function()
     await_words(process, "loaded anew: 1")
   end)
 
+  it("answers while it loads, and stops then when it is told to", function()
+    for i = 1, 300 do
+      write(("pb/slow%d.lua"):format(i), "moontap.sleep(1.5) return {}")
+    end
+    local process = start()
+    command.poll(function() return command.read_file(dir .. "/listen") end, 30, "the server")
+    assert.matches("^it loads its playbooks\n", get "/healthz")
+    assert.matches("moontap_playbooks 0\n", get "/metrics")
+    process.signal "HUP"
+    local status, _, err = process.stop()
+    daemon = nil
+    assert.equal(0, status, err)
+    assert.matches("stopping", err)
+    assert.is_nil(err:find("files that cannot be used", 1, true))
+    playbook("more", "print 'here'")
+    command.run { "sh", "-c", "rm " .. dir .. "/pb/slow*" }
+    await_start(start())
+    for i = 1, 300 do
+      write(("pb/slow%d.lua"):format(i), "moontap.sleep(1.5) return {}")
+    end
+    daemon.signal "HUP"
+    succeeds("trigger", "more")
+    await_runs(1, "ok") -- meanwhile
+    assert.is_nil(daemon.stderr():find("loaded anew", 1, true))
+    assert.equal(0, (daemon.stop()))
+    daemon = nil
+  end)
+
   it("waits for runs when it is told to stop, and not when it is told twice", function()
     playbook("slow", "moontap.sleep(1.5)")
     playbook("stuck", "moontap.sleep(600)")

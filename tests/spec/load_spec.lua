@@ -1,9 +1,11 @@
 -- Loading many playbooks: what is evaluated many at a time gives the same as what is evaluated one
 -- by one, whatever a file does, and what did not change is not evaluated again.
 
+local command = require "support.command"
 local files = require "moontap.cron.files"
 local loader = require "moontap.child.loader"
 local lfs = require "lfs"
+local pty = require "support.pty"
 local tempdir = require "support.tempdir"
 
 local dir
@@ -223,6 +225,17 @@ describe("a tree of playbooks", function()
     for _, one in ipairs(last) do
       assert.equals(one.name ~= "uses", #one.problems == 0, one.name)
     end
+  end)
+
+  it("says on a terminal how far it is when that takes long", function()
+    for i = 1, 60 do
+      write(("a/slow%02d.lua"):format(i), "moontap.sleep(0.2) " .. playbook())
+    end
+    local terminal = pty.start({ command.moontap, "check", dir .. "/a" }, { cwd = dir })
+    local done = math.tointeger(tonumber((terminal.expect "loading playbooks: (%d+) of 60 files")))
+    assert.is_true(done > 0 and done < 60)
+    terminal.signal "INT"
+    terminal.abandon()
   end)
 
   it("names a file that cannot be read, and loads the others", function()

@@ -93,6 +93,16 @@ function Daemon:load()
   return #set
 end
 
+-- Loads in a task of its own, which is cancelled when the daemon is told to stop meanwhile.
+function Daemon:load_apart()
+  self.loading = task.spawn({ name = "loading playbooks" }, self.load, self)
+  local results = table.pack(pcall(self.loading.join, self.loading))
+  self.loading = nil
+  if results[1] then return results[2], results[3] end
+  if not self.is_stopping then error(results[2], 0) end
+  return nil, errors.new("cancelled", "the daemon is stopped")
+end
+
 function Daemon:reload()
   if self.is_loading then
     self.wants_reload = true
@@ -100,8 +110,9 @@ function Daemon:reload()
   end
   self.is_loading = true
   sys.notify "RELOADING=1"
-  local ok, count, err = pcall(self.load, self)
+  local ok, count, err = pcall(self.load_apart, self)
   self.is_loading = false
+  if self.is_stopping then return end
   if not ok then count, err = nil, errors.new("script", tostring(count)) end
   if count then
     dues.note(self.state, "reload", nil, ("%d playbooks, %d files that cannot be used"):format(
@@ -153,6 +164,7 @@ function Daemon:stop()
   self.is_stopping = true
   sys.notify "STOPPING=1"
   say("stopping; %d runs go on", self.engine.count)
+  if self.loading then self.loading:cancel "the daemon is stopped" end
   self.engine:drain(self.args.drain or DRAIN)
 end
 
@@ -212,6 +224,11 @@ local function settle_creates(self)
   end)
 end
 
+local function note_stop(self)
+  dues.note(self.state, "stop", nil, "the daemon was told to stop")
+  return 0
+end
+
 local function live(self)
   local ok, err = open_server(self)
   if not ok then return nil, err end
@@ -219,8 +236,9 @@ local function live(self)
   local count
   local known = self.args.watch and picture(self.args.paths)
   self.is_loading = true
-  count, err = self:load()
+  count, err = self:load_apart()
   self.is_loading = false
+  if not count and self.is_stopping then return note_stop(self) end
   if not count then return nil, err end
   ok, err = self.engine:settle()
   if not ok then return nil, err end
@@ -243,8 +261,7 @@ local function live(self)
     watcher:cancel()
     pcall(watcher.join, watcher)
   end
-  dues.note(self.state, "stop", nil, "the daemon was told to stop")
-  return 0
+  return note_stop(self)
 end
 
 ---Runs a daemon until it is told to stop. Waits.

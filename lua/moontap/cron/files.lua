@@ -1,10 +1,12 @@
 -- files: finds the files of playbooks, has them evaluated by the loader's process, and checks what
 -- they return. A set is read as a whole: names that two files have are problems of both.
 
+local clock = require "moontap.clock"
 local db = require "moontap.native.db"
 local errors = require "moontap.errors"
 local loader = require "moontap.child.loader"
 local playbook = require "moontap.cron.playbook"
+local progress = require "moontap.progress"
 local sys = require "moontap.native.sys"
 local task = require "moontap.native.task"
 
@@ -12,6 +14,8 @@ local M = {}
 
 local FILE_MAX <const> = 1 << 20
 local DEPTH_MAX <const> = 8
+local PATIENCE <const> = 2 -- seconds before a terminal is told how far it is
+local TELL_EVERY <const> = 0.5
 local TURN <const> = 200 -- files that are looked at before others have their turn
 
 ---@class moontap.cron.Loaded
@@ -169,15 +173,36 @@ local function open_files(list)
   return by_file, names
 end
 
+-- A function that is called for each file that is done, and tells a terminal when it takes long.
+local function make_teller(total)
+  local done, tell_at = 0, clock.boot() + PATIENCE
+  return function()
+    done = done + 1
+    if done % 16 ~= 0 and total > 1000 then return end
+    local now = clock.boot()
+    if now >= tell_at then
+      tell_at = now + TELL_EVERY
+      progress.note(("loading playbooks: %d of %d files"):format(done, total))
+    end
+  end
+end
+
 local function evaluate(list, sources)
   local by_file, names = open_files(list)
   if #names == 0 then return true end
+  local tell = make_teller(#names)
+  local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore over
+    progress.note(nil)
+  end })
   local ok, err = loader.load {
     names = names,
     text = function(file) return text_of(by_file[file]) end,
     tree = function(file) return by_file[file].root end,
     source = function(name, file) return sources(by_file[file].root, name) end,
-    on_result = function(file, result) take(by_file[file], result) end,
+    on_result = function(file, result)
+      take(by_file[file], result)
+      tell()
+    end,
   }
   if not ok then return nil, err end
   for _, one in ipairs(list) do

@@ -166,6 +166,7 @@ end
 local function health(daemon)
   local age = clock.now() - daemon.engine.tally.tick
   if daemon.engine.is_draining then return 503, "it drains\n" end
+  if daemon.engine.tally.tick == 0 then return 503, "it loads its playbooks\n" end
   if age > WELL_WITHIN then return 503, ("it last looked %.0f s ago\n"):format(age) end
   if #daemon.broken == 0 then return 200, "ok\n" end
   return 200, "ok; files that cannot be used: " .. table.concat(daemon.broken, ", ") .. "\n"
