@@ -1,5 +1,5 @@
--- playbooks.lua load COUNT: writes COUNT playbooks, loads and schedules them; prints the seconds and
--- the megabytes of memory.
+-- playbooks.lua load COUNT: writes COUNT playbooks, loads and schedules them; prints the seconds,
+-- the megabytes of memory, and the seconds of loading them anew when one has changed.
 -- playbooks.lua due COUNT: lets COUNT playbooks be due in the same second; prints the 99th
 -- percentile of the seconds from their due time to their start.
 
@@ -26,9 +26,10 @@ end
 local state = assert(states.open_at(dir .. "/state"))
 local one = engine.new { state = state, runs_max = 64, run = runner.new { dir = state.dir } }
 
-local function load_all()
-  local list = assert(files.load { dir .. "/pb" })
+local function load_all(before)
+  local list = assert(files.load({ dir .. "/pb" }, before))
   assert(one:set(files.playbooks(list)))
+  return list
 end
 
 local function memory()
@@ -38,9 +39,14 @@ end
 if mode == "load" then
   write(function(i) return ("%d %d * * *"):format(i % 60, i // 60 % 24) end)
   local began = clock.boot()
-  load_all()
+  local list = load_all()
   print(("%.3f"):format(clock.boot() - began))
   print(("%.1f"):format(memory()))
+  assert(sys.write_file(dir .. "/pb/p1.lua",
+    'return { api = 1, on = { cron = "5 5 5 * *" }, run = print }', 384))
+  began = clock.boot()
+  load_all(list)
+  print(("%.3f"):format(clock.boot() - began))
 else
   local at = clock.now() // 1 + 5 + count // 200
   local when = os.date("!%S %M %H * * *", at // 1 | 0)

@@ -515,6 +515,11 @@ row("playbooks-memory", "memory with 10,000 playbooks", function()
            ours = { tonumber(playbooks("load", quick and 1000 or 10000)[2]) } }
 end)
 
+row("playbooks-reload", "the same loaded anew when one has changed", function()
+  return { unit = "s", limit = math.huge,
+           ours = { tonumber(playbooks("load", quick and 1000 or 10000)[3]) } }
+end)
+
 row("playbooks-lag", "due time to start, one playbook", function()
   local lags = {}
   for i = 1, quick and 1 or 5 do lags[i] = tonumber(playbooks("due", 1)[1]) * 1000 end
