@@ -689,8 +689,9 @@ describe("the state", function()
     succeeds [[
       local clock, audit = require "moontap.clock", require "moontap.state.audit"
       local state = assert(require "moontap.state".current())
+      assert(state.db:run "UPDATE intents SET params = NULL WHERE id = 2")
       assert(state.db:transaction(true, function()
-        return audit.purge(state, clock.now() + 1, { ["intent 1"] = true })
+        return audit.purge(state, clock.now() + 1, 0, 100)
       end))]]
     local head = query "SELECT seq, hash FROM audit_head"
     query(OLD)

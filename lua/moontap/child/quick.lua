@@ -40,7 +40,7 @@ return function(native)
 
   -- What the full state has of the world; what it refuses fails here as well, and is told there.
   local outside = {
-    io = absent(), explain = give_up, reason = function() end, no_module = function() end,
+    io = absent(), explain = give_up, reason = give_up, no_module = function() end,
     module = function(name)
       local is_own = name:find "^moontap%f[%W]" or name:find "^pcaps%f[%W]"
       if is_own and not native.is_module(name) then give_up() end
