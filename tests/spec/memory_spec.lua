@@ -110,6 +110,7 @@ local operations = {
     parse_duration = function() native.clock.parse_duration("5m") end,
   },
   cron = {
+    offset = function() return native.cron.offset("Europe/Berlin", 0) end,
     parse = function()
       local s = native.cron.parse("TZ=Asia/Tokyo */7 1~5 L * mon", nil, "cron", nil, 7, 0)
       s:next(0)
