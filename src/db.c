@@ -2,7 +2,7 @@
  * db: opening, waiting for locks, transactions; see db.h. Statements are
  * db_statement.c's business, errors db_error.c's.
  */
-#include "db_internal.h"
+#include "db_int.h"
 
 #include "buf.h"
 

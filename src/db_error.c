@@ -1,5 +1,5 @@
 /* db_error: what SQLite's results mean here; see db.h. */
-#include "db_internal.h"
+#include "db_int.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* db_statement: prepared statements, their parameters and rows; see db.h. */
-#include "db_internal.h"
+#include "db_int.h"
 
 #include "buf.h"
 

@@ -2,7 +2,7 @@
  * term: readline on the loop; see term.h. What others write meanwhile is
  * term_output.c's business, the history file term_history.c's.
  */
-#include "term_internal.h"
+#include "term_int.h"
 
 #include "buf.h"
 #include "leave.h"

@@ -2,7 +2,7 @@
  * term_history: what was typed, in memory and in a file. Entries carry time
  * stamps, so that one of several lines stays one.
  */
-#include "term_internal.h"
+#include "term_int.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  * before the program waits again. A file, because a pipe that is full would
  * stop the only thread, which is also the one that reads it.
  */
-#include "term_internal.h"
+#include "term_int.h"
 
 #include <errno.h>
 #include <fcntl.h>

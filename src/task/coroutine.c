@@ -8,7 +8,7 @@
  * space names the task's slot and stay instead. A mark whose stay is over
  * belongs to a coroutine that was lost with the one around it: it is dead.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include <lauxlib.h>
 

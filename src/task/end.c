@@ -3,7 +3,7 @@
  * children, cancelling them first when it failed. Only then is it over, and its
  * failure goes to whoever joins it, else to its parent.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include <lauxlib.h>
 

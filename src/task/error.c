@@ -8,7 +8,7 @@
  * it, the text stands beside the error value (the last one only), so that the
  * next traceback starts with it.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include "buf.h"
 

@@ -3,7 +3,7 @@
  * task it is for; the nodes live in a userdata on the waiting stack. A task
  * with a node on it has somebody who takes its failure.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include <lauxlib.h>
 

@@ -2,7 +2,7 @@
  * lib: what scripts see of tasks: moontap.spawn and the task object. join
  * waits; all, race and timeout are built on these in lua/moontap/task.lua.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include "buf.h"
 #include "duration.h"

@@ -3,7 +3,7 @@
  * pointer; the live table anchors a task until it is over and its failure was
  * taken.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include "buf.h"
 

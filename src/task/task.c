@@ -2,7 +2,7 @@
  * task: the tree, the ready queue, and the life of a task from its start to the
  * end of its function; end.c goes on from there.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include "buf.h"
 #include "duration.h"

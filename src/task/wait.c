@@ -3,7 +3,7 @@
  * does not match is dropped, so a late completion never resumes the wrong
  * wait.
  */
-#include "internal.h"
+#include "task_int.h"
 
 #include "buf.h"
 #include "duration.h"

@@ -8,7 +8,7 @@ mkdir -p "$dir"/src/{host,bind,task,http} "$dir"/lua/moontap/cmd "$dir"/scripts/
 cd "$dir"
 
 touch src/{buf,fault,loop,task,server}.h src/http/{http,http_int}.h src/host/host.h
-touch src/task/internal.h src/loop_timer.c
+touch src/task/task_int.h src/loop_timer.c
 cat >src/good.txt <<'C'
 C
 cat >src/loop.c <<'C'
@@ -51,8 +51,8 @@ expect() {
 expect 'src/buf.c:2: buf may not include loop (loop.h)' src/buf.c '#include "buf.h"' '#include "loop.h"'
 expect 'src/task/x.c:1: task may not include http (../http/http.h)' src/task/x.c '#include "../http/http.h"'
 expect 'src/bind/x.c:1: bind may not include host (../host/host.h)' src/bind/x.c '#include "../host/host.h"'
-expect 'src/bind/x.c:1: ../task/internal.h is for the files of task only' \
-    src/bind/x.c '#include "../task/internal.h"'
+expect 'src/bind/x.c:1: ../task/task_int.h is for the files of task only' \
+    src/bind/x.c '#include "../task/task_int.h"'
 expect 'src/bind/x.c:1: includes gone.h, which is not there' src/bind/x.c '#include "gone.h"'
 expect 'src/http/x.c:1: <lua.h> is at home in main host task bind, not in http' src/http/x.c '#include <lua.h>'
 expect 'src/task/x.c:1: <uv.h> is at home in loop, not in task' src/task/x.c '#include <uv.h>'

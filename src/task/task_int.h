@@ -1,11 +1,11 @@
 /*
- * internal: what the files of the task room share; nobody else includes it.
+ * task_int: what the files of the task room share; nobody else includes it.
  *
  * A task is a userdata that is anchored in the scheduler's live table until it
  * has ended and its failure was taken. Its coroutine is its first user value.
  */
-#ifndef MOONTAP_TASK_INTERNAL_H
-#define MOONTAP_TASK_INTERNAL_H
+#ifndef MOONTAP_TASK_INT_H
+#define MOONTAP_TASK_INT_H
 
 #include "task.h"
 

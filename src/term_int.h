@@ -1,8 +1,8 @@
 /*
- * term_internal: what the files of the term room share.
+ * term_int: what the files of the term room share.
  */
-#ifndef MOONTAP_TERM_INTERNAL_H
-#define MOONTAP_TERM_INTERNAL_H
+#ifndef MOONTAP_TERM_INT_H
+#define MOONTAP_TERM_INT_H
 
 #include "term.h"
 

@@ -1,6 +1,6 @@
-/* db_internal: what the files of db share; nobody else includes it. */
-#ifndef MOONTAP_DB_INTERNAL_H
-#define MOONTAP_DB_INTERNAL_H
+/* db_int: what the files of db share; nobody else includes it. */
+#ifndef MOONTAP_DB_INT_H
+#define MOONTAP_DB_INT_H
 
 #include "db.h"
 
