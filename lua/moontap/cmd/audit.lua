@@ -21,10 +21,8 @@ local M = {
   options = {
     { "--since", arg = "DURATION", convert = options.convert.duration,
       help = "show: only rows of the last DURATION, such as 24h" },
-    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
-    { "--json", help = "print JSON" },
   },
-  groups = { "log" },
+  groups = { "state", "output" },
   examples = { "moontap audit verify", "moontap audit show --since 24h --json" },
 }
 

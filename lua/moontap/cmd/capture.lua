@@ -42,14 +42,6 @@ local OWN <const> = {
     help = "with --sim: directory that stands for the buckets, and is kept" },
 }
 
-local function all_options()
-  local list = {}
-  for _, part in ipairs { wanted.FILTER, windows.OPTIONS, OWN, wanted.NOTES } do
-    table.move(part, 1, #part, #list + 1, list)
-  end
-  return list
-end
-
 ---@type moontap.cmd.Command
 local M = {
   summary = "open a capture, wait for it and fetch its file",
@@ -65,7 +57,7 @@ local M = {
     .. "--sim, whose state is thrown away, into the current directory. With --full it captures "
     .. "from now on into a bucket; a full capture that this command waits for is stopped when the "
     .. "command is interrupted. Exit status 7: no packet matched.",
-  options = all_options(),
+  options = options.join(wanted.FILTER, windows.OPTIONS, OWN, wanted.NOTES),
   groups = { "api", "cron", "simulated", "world", "output" },
   examples = {
     "moontap capture --dst 203.0.113.10 --proto udp --dport 53 --last 5m",

@@ -14,9 +14,8 @@ local M = {
   options = {
     { "--limit", arg = "N", convert = options.convert.integer, help = "how many (50)" },
     { "--events", help = "what else happened: steps of the clock, pauses, reloads" },
-    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
   },
-  groups = { "output" },
+  groups = { "state", "output" },
 }
 
 local function print_events(store, limit)

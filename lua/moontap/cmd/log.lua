@@ -13,8 +13,7 @@ local M = {
   usage = { "moontap log [OPTIONS] RUN" },
   description = "Prints the log of a run, by its number in `moontap runs`.",
   arguments = { { "run", name = "RUN", help = "number of the run" } },
-  options = { { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" } },
-  groups = { "output" },
+  groups = { "state", "output" },
 }
 
 function M.run(args)

@@ -153,6 +153,15 @@ local GROUPS = {
   seed = { "seed" },
 }
 
+---Lists of options as one.
+---@param ... moontap.cmd.Option[]
+---@return moontap.cmd.Option[]
+function M.join(...)
+  local list = {}
+  for _, part in ipairs { ... } do table.move(part, 1, #part, #list + 1, list) end
+  return list
+end
+
 ---The options of a group.
 ---@param name string
 ---@return moontap.cmd.Option[]

@@ -13,9 +13,8 @@ local M = {
   arguments = { { "playbook", name = "PLAYBOOK", help = "its name" } },
   options = {
     { "--note", arg = "TEXT", convert = options.convert.note, help = "why" },
-    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
   },
-  groups = { "output" },
+  groups = { "state", "output" },
 }
 
 function M.run(args)

@@ -14,9 +14,8 @@ local M = {
   options = {
     { "--open", help = "only those that go on or wait" },
     { "--limit", arg = "N", convert = options.convert.integer, help = "how many (50)" },
-    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
   },
-  groups = { "output" },
+  groups = { "state", "output" },
 }
 
 function M.run(args)

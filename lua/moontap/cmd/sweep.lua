@@ -25,14 +25,6 @@ local OWN <const> = {
   { "--again", help = "capture again what may have been captured already, when nobody can tell" },
 }
 
-local function all_options()
-  local list = {}
-  for _, part in ipairs { wanted.FILTER, windows.OPTIONS, OWN, wanted.NOTES } do
-    table.move(part, 1, #part, #list + 1, list)
-  end
-  return list
-end
-
 ---@type moontap.cmd.Command
 local M = {
   summary = "save a past period, capture by capture",
@@ -44,7 +36,7 @@ local M = {
     .. "captures only what is missing. A window that fails does not stop the others; one that may "
     .. "have been captured without an answer is looked for in the account's list, and not captured "
     .. "again unless --again says so. Exit status 0: the whole period was saved.",
-  options = all_options(),
+  options = options.join(wanted.FILTER, windows.OPTIONS, OWN, wanted.NOTES),
   groups = { "api", "cron", "simulated", "world", "output" },
   examples = {
     "moontap sweep --dst 203.0.113.10 --from 03:00 --to 05:00 --case INC-7 --yes",

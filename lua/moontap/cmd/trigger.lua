@@ -10,10 +10,7 @@ local M = {
   description = "Asks the daemon to run a playbook. Without a daemon it runs when one starts. A "
     .. "pause does not hold it back; what it shares with others does.",
   arguments = { { "playbook", name = "PLAYBOOK", help = "its name" } },
-  options = {
-    { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" },
-  },
-  groups = { "output" },
+  groups = { "state", "output" },
 }
 
 function M.run(args)

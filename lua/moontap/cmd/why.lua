@@ -17,8 +17,7 @@ local M = {
     { "playbook", name = "PLAYBOOK", help = "its name" },
     { "time", name = "TIME", help = "such as 2026-11-26T03:00:00Z" },
   },
-  options = { { "--state", arg = "DIR", help = "state directory (else XDG_STATE_HOME/moontap)" } },
-  groups = { "output" },
+  groups = { "state", "output" },
   examples = { "moontap why nightly-baseline 2026-11-26T03:00:00Z" },
 }
 
