@@ -103,6 +103,14 @@ function Daemon:load_apart()
   return nil, errors.new("cancelled", "the daemon is stopped")
 end
 
+-- What was loaded.
+local function describe(self, count)
+  local bad = #self.broken
+  local found = ("%d playbook%s"):format(count, count == 1 and "" or "s")
+  if bad == 0 then return found end
+  return ("%s, and %d file%s that cannot be used"):format(found, bad, bad == 1 and "" or "s")
+end
+
 function Daemon:reload()
   if self.is_loading then
     self.wants_reload = true
@@ -115,9 +123,9 @@ function Daemon:reload()
   if self.is_stopping then return end
   if not ok then count, err = nil, errors.new("script", tostring(count)) end
   if count then
-    dues.note(self.state, "reload", nil, ("%d playbooks, %d files that cannot be used"):format(
-      count, #self.broken))
-    say("loaded anew: %d playbooks, %d files that cannot be used", count, #self.broken)
+    local found = describe(self, count)
+    dues.note(self.state, "reload", nil, found)
+    say("loaded anew: %s", found)
   else
     self.engine.tally:reloaded(false)
     dues.note(self.state, "reload", nil, "nothing was taken over: " .. err.message)
@@ -163,7 +171,9 @@ function Daemon:stop()
   end
   self.is_stopping = true
   sys.notify "STOPPING=1"
-  say("stopping; %d runs go on", self.engine.count)
+  local left = self.engine.count
+  say("stopping%s", left > 0 and ("; %d run%s still going on"):format(left,
+    left == 1 and " is" or "s are") or "")
   if self.loading then self.loading:cancel "the daemon is stopped" end
   self.engine:drain(self.args.drain or DRAIN)
 end
@@ -243,10 +253,9 @@ local function live(self)
   ok, err = self.engine:settle()
   if not ok then return nil, err end
   settle_creates(self)
-  dues.note(self.state, "start", nil, ("%d playbooks, %d files that cannot be used"):format(count,
-    #self.broken))
-  say("%d playbooks, %d files that cannot be used; times are UTC unless a playbook says otherwise",
-    count, #self.broken)
+  local found = describe(self, count)
+  dues.note(self.state, "start", nil, found)
+  say("%s; times are UTC unless a playbook says otherwise", found)
   sys.notify(("READY=1\nMAINPID=%d"):format(sys.getpid()))
   local watcher = known and task.spawn({ name = "watching files" }, self.watch, self, known)
   if self.wants_reload then

@@ -64,7 +64,7 @@ function Place:start(options, changes)
   local process = command.start(argv, { cwd = self.dir, env = env, limit = 300 })
   self.daemon = process
   command.poll(function()
-    return process.stderr():find("files that cannot be used; times", 1, true) or process.has_ended()
+    return process.stderr():find("; times are UTC", 1, true) or process.has_ended()
   end, 30, "the daemon")
   return process
 end
