@@ -111,7 +111,7 @@ local function is_capture_name(name)
 end
 
 local function is_copy_of_state(name)
-  return name:match "^state%.db%.before%-%d+%-%d+$" or name:match "^state%.db%.broken%-%d+"
+  return name:match "^state%.db%.before%-%d+%-%d+" or name:match "^state%.db%.broken%-%d+"
 end
 
 local function remove_stray(run, path, bytes)

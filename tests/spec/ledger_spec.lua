@@ -590,7 +590,7 @@ describe("audit", function()
       local state = assert(require "moontap.state".current())
       assert(state.db:run "UPDATE intents SET params = NULL WHERE id = 1")
       assert(state.db:transaction(true, function()
-        return audit.purge(state, clock.now() + 1, 0, 100)
+        return audit.purge(state, assert(audit.old(state, clock.now() + 1, 0, 100)))
       end))]]
     local status, report = verify()
     assert.equal(0, status, report.problem)
@@ -630,7 +630,8 @@ end)
 
 describe("the state", function()
   -- What a program of five steps has written, and one of a single step.
-  local OLD <const> = "PRAGMA secure_delete = ON; CREATE TABLE audit_data "
+  local OLD <const> = "PRAGMA secure_delete = ON; DROP INDEX intents_shared; "
+    .. "CREATE TABLE audit_data "
     .. "(seq INTEGER PRIMARY KEY REFERENCES audit (seq), salt TEXT NOT NULL, data TEXT NOT NULL) "
     .. "STRICT; "
     .. "INSERT INTO audit_data SELECT seq, salt, data FROM audit WHERE data IS NOT NULL; "
@@ -691,7 +692,7 @@ describe("the state", function()
       local state = assert(require "moontap.state".current())
       assert(state.db:run "UPDATE intents SET params = NULL WHERE id = 2")
       assert(state.db:transaction(true, function()
-        return audit.purge(state, clock.now() + 1, 0, 100)
+        return audit.purge(state, assert(audit.old(state, clock.now() + 1, 0, 100)))
       end))]]
     local head = query "SELECT seq, hash FROM audit_head"
     query(OLD)

@@ -217,30 +217,33 @@ local OLD <const> = "SELECT a.seq FROM audit a WHERE a.seq > ?2 AND a.data IS NO
   .. "ON c.account = o.id AND c.id = substr(a.subject, 9) WHERE c.purged IS NULL)) "
   .. "ORDER BY a.seq LIMIT ?3"
 
----Takes out what rows before `at` are about, within a transaction of the caller's; what belongs to
----something that is kept stays.
+---The rows before `at` whose subjects nothing is kept of.
 ---@param state moontap.State
 ---@param at number
 ---@param after integer rows behind this one
 ---@param most integer
----@return integer[]|nil gone their numbers, ascending
+---@return integer[]|nil numbers ascending
 ---@return table|nil err
-function M.purge(state, at, after, most)
+function M.old(state, at, after, most)
   local rows, err = state.db:rows(OLD, at, after, most)
   if not rows then return nil, err end
-  local gone = {}
-  for i, row in ipairs(rows) do
-    local ok
-    ok, err = state.db:run("UPDATE audit SET salt = NULL, data = NULL WHERE seq = ?", row.seq)
+  local numbers = {}
+  for i, row in ipairs(rows) do numbers[i] = row.seq end
+  return numbers
+end
+
+---Takes out what rows are about, within a transaction of the caller's.
+---@param state moontap.State
+---@param numbers integer[] ascending
+---@return any ok
+---@return table|nil err
+function M.purge(state, numbers)
+  for _, seq in ipairs(numbers) do
+    local ok, err = state.db:run("UPDATE audit SET salt = NULL, data = NULL WHERE seq = ?", seq)
     if not ok then return nil, err end
-    gone[i] = row.seq
   end
-  if #gone > 0 then
-    local ok
-    ok, err = M.add(state, PURGED, name_rows(gone), {})
-    if not ok then return nil, err end
-  end
-  return gone
+  if #numbers == 0 then return true end
+  return M.add(state, PURGED, name_rows(numbers), {})
 end
 
 return M

@@ -159,8 +159,10 @@ end
 function M.is_needed(self, id, me, is_kept)
   local rows, err = self.state.db:rows("SELECT i.owner, i.state, i.run, o.ended, o.failed, "
     .. "r.state AS run_state FROM intents i JOIN owners o ON o.id = i.owner "
-    .. "LEFT JOIN runs r ON i.run = 'run ' || r.id WHERE i.account = ? "
-    .. "AND i.capture = ? AND i.state IN ('done', 'adopted', 'shared')", self.id, id)
+    .. "LEFT JOIN runs r ON i.run LIKE 'run %' AND r.id = CAST(substr(i.run, 5) AS INTEGER) "
+    .. "WHERE i.id = (SELECT intent FROM captures WHERE account = ?1 AND id = ?2) "
+    .. "OR i.id IN (SELECT id FROM intents WHERE state = 'shared' AND account = ?1 "
+    .. "AND capture = ?2)", self.id, id)
   if not rows then return nil, err end
   local is_shared, is_needed = false, false
   for _, row in ipairs(rows) do

@@ -7,8 +7,10 @@
 local address = require "pcaps.address"
 local audit = require "moontap.state.audit"
 local clock = require "moontap.clock"
+local config = require "moontap.config"
 local db = require "moontap.native.db"
 local errors = require "moontap.errors"
+local locks = require "moontap.lock"
 local log = require "moontap.log"
 local migrations = require "moontap.state.migrations"
 local owners = require "moontap.state.owners"
@@ -62,7 +64,53 @@ local function back_up(path, newest)
     handle:close()
   end
   if not (handle and ok) then os.remove(copy) end
-  return handle and ok, err
+  return handle and ok and copy or nil, err
+end
+
+-- Does the steps that are missing. Returns how many.
+local function take_steps(handle)
+  local newest = #migrations.STEPS
+  return handle:transaction(true, function()
+    local now, why = handle:row "PRAGMA user_version" -- another process may have been faster
+    if not now then return nil, why end
+    if now.user_version > newest then return refuse_newer(now.user_version) end
+    for step = now.user_version + 1, newest do
+      local ok, problem = handle:exec(migrations.STEPS[step])
+      if not ok then return nil, problem end
+    end
+    local ok, problem = handle:exec(("PRAGMA user_version = %d"):format(newest))
+    return ok and newest - now.user_version, problem
+  end)
+end
+
+-- A daemon that still is the older program would find its tables gone.
+local function refuse_under_daemon()
+  if config.command == "cron" then return true end -- it holds the lock itself
+  local held, err = locks.take "cron"
+  if held then
+    held:release()
+    return true
+  end
+  if not errors.is(err, "skipped") then return nil, err end
+  return nil, errors.new("io", "it is of an older moontap, whose daemon still works on it: restart "
+    .. "that first", { code = "OLDER" })
+end
+
+-- Brings up what an older program has left. On a handle of its own, for it takes the longer the
+-- more there is. The copy stays for 30 days where it is the last of the old tables.
+local function update(path, newest)
+  local ok, why = refuse_under_daemon()
+  if not ok then return nil, why end
+  local copy, err = back_up(path, newest)
+  if not copy then return nil, err end
+  local handle, count
+  handle, err = db.open(path, { busy_timeout = BACK_UP })
+  if handle then
+    count, err = take_steps(handle)
+    handle:close()
+  end
+  if not count or count == 0 then os.remove(copy) end
+  return count, err
 end
 
 -- What an older program must not touch is refused; what an older one has left is brought up.
@@ -73,21 +121,8 @@ local function migrate(handle, path)
   if version == newest then return true end
   if version > newest then return refuse_newer(version) end
   if version < 0 then return refuse_odd(version) end
-  if version > 0 then
-    local ok
-    ok, err = back_up(path, newest)
-    if not ok then return nil, err end
-  end
-  return handle:transaction(true, function()
-    local now, why = handle:row "PRAGMA user_version" -- another process may have been faster
-    if not now then return nil, why end
-    if now.user_version > newest then return refuse_newer(now.user_version) end
-    for step = now.user_version + 1, newest do
-      local ok, problem = handle:exec(migrations.STEPS[step])
-      if not ok then return nil, problem end
-    end
-    return handle:exec(("PRAGMA user_version = %d"):format(newest))
-  end)
+  if version == 0 then return take_steps(handle) end
+  return update(path, newest)
 end
 
 -- Looks through the whole file, once a day: that takes the longer the more is in it. What is broken

@@ -244,6 +244,7 @@ UPDATE intents SET (params, who, run, script, why, case_id) = (SELECT params, wh
 DROP TABLE details;
 DROP INDEX intents_owner;
 DROP INDEX intents_capture;
+CREATE INDEX intents_shared ON intents (account, capture) WHERE state = 'shared';
 ]],
 }
 

@@ -128,50 +128,89 @@ end
 
 -- Records ------------------------------------------------------------------------------------
 
--- What is personal of creates: of purged captures, and of those that came to none.
-local DETAILS <const> = "UPDATE intents SET params = NULL, who = NULL, run = NULL, script = NULL, "
-  .. "why = NULL, case_id = NULL WHERE id IN (SELECT i.id FROM intents i LEFT JOIN captures c "
-  .. "ON c.account = i.account AND c.id = i.capture WHERE i.settled < ?1 AND i.params IS NOT NULL "
-  .. "AND (c.id IS NULL OR c.purged IS NOT NULL) LIMIT ?2)"
+-- What is to go, some at a time, behind ?2 in their order; and how each goes. What is found stays
+-- to be found until it is gone, so looking needs no lock: only what changes waits for others.
+local DETAILS <const> = {
+  find = "SELECT i.id FROM intents i LEFT JOIN captures c ON c.account = i.account "
+    .. "AND c.id = i.capture WHERE i.id > ?2 AND i.settled < ?1 AND i.params IS NOT NULL "
+    .. "AND (c.id IS NULL OR c.purged IS NOT NULL) ORDER BY i.id LIMIT ?3",
+  change = "UPDATE intents SET params = NULL, who = NULL, run = NULL, script = NULL, why = NULL, "
+    .. "case_id = NULL WHERE id = ?",
+}
 -- Captures that were purged long ago, whose trace is the chain's alone from now on.
-local CAPTURES <const> = "DELETE FROM captures WHERE (account, id) IN (SELECT account, id "
-  .. "FROM captures WHERE purged < ?1 LIMIT ?2)"
+local CAPTURES <const> = {
+  find = "SELECT account || ' ' || id AS id FROM captures WHERE account || ' ' || id > ?2 "
+    .. "AND purged < ?1 ORDER BY 1 LIMIT ?3",
+  change = "DELETE FROM captures WHERE account = CAST(?1 AS INTEGER) "
+    .. "AND id = substr(?1, instr(?1, ' ') + 1)",
+  first = "",
+}
 -- Creates that came to nothing. The last one stays: its number must not be given again.
-local INTENTS <const> = "DELETE FROM intents WHERE id IN (SELECT i.id FROM intents i LEFT JOIN "
-  .. "captures c ON c.account = i.account AND c.id = i.capture WHERE i.settled < ?1 AND c.id IS "
-  .. "NULL AND i.params IS NULL AND i.id NOT IN (SELECT intent FROM captures "
-  .. "WHERE intent IS NOT NULL) "
-  .. "AND i.id < (SELECT max(id) FROM intents) LIMIT ?2)"
-local OWNERS <const> = "DELETE FROM owners WHERE id IN (SELECT o.id FROM owners o WHERE "
-  .. "o.ended < ?1 AND o.id NOT IN (SELECT owner FROM intents) LIMIT ?2)"
+local INTENTS <const> = {
+  find = "SELECT i.id FROM intents i LEFT JOIN captures c ON c.account = i.account "
+    .. "AND c.id = i.capture WHERE i.id > ?2 AND i.settled < ?1 AND c.id IS NULL "
+    .. "AND i.params IS NULL AND i.id < (SELECT max(id) FROM intents) "
+    .. "AND i.id NOT IN (SELECT intent FROM captures WHERE intent IS NOT NULL) "
+    .. "ORDER BY i.id LIMIT ?3",
+  change = "DELETE FROM intents WHERE id = ?",
+}
+local OWNERS <const> = {
+  find = "SELECT id FROM owners WHERE id > ?2 AND ended < ?1 "
+    .. "AND id NOT IN (SELECT owner FROM intents) ORDER BY id LIMIT ?3",
+  change = "DELETE FROM owners WHERE id = ?",
+  first = "",
+}
 
--- Runs `sql` until it finds no more, a bounded piece at a time, so that others come in between.
-local function delete_all(state, pause, sql, before)
-  local count = 0
+-- Changes what `look(after)` finds, a piece in a transaction, so that others come in between.
+local function in_pieces(state, pause, first, look, change)
+  local count, after = 0, first
   while true do
     pause()
-    local changed, err = state.db:transaction(true, function()
-      return state.db:run(sql, before, PIECE)
-    end)
-    if not changed then return nil, err end
+    local found, err = look(after)
+    if not found then return nil, err end
+    local ok
+    ok, err = state.db:transaction(true, function() return change(found) end)
+    if not ok then return nil, err end
     host.point "purge_piece"
-    count = count + changed
-    if changed < PIECE then return count end
+    count, after = count + #found, found[#found]
+    if #found < PIECE then return count end
   end
 end
 
+local function purge_rows(state, pause, what, before)
+  return in_pieces(state, pause, what.first or 0, function(after)
+    local rows, err = state.db:rows(what.find, before, after, PIECE)
+    for i, row in ipairs(rows or {}) do rows[i] = row.id end
+    return rows, err
+  end, function(ids)
+    for _, id in ipairs(ids) do
+      local ok, err = state.db:run(what.change, id)
+      if not ok then return nil, err end
+    end
+    return true
+  end)
+end
+
 local function purge_audit(state, pause, before)
-  local count, after = 0, 0
-  while true do
-    pause()
-    local gone, err = state.db:transaction(true, function()
-      return audit.purge(state, before, after, PIECE)
-    end)
-    if not gone then return nil, err end
-    host.point "purge_piece"
-    count, after = count + #gone, gone[#gone]
-    if #gone < PIECE then return count end
-  end
+  return in_pieces(state, pause, 0, function(after)
+    return audit.old(state, before, after, PIECE)
+  end, function(numbers) return audit.purge(state, numbers) end)
+end
+
+local function purge_all(state, run)
+  local pause, before = run.pause, run.before
+  local details, err = purge_rows(state, pause, DETAILS, before)
+  if not details then return nil, err end
+  local told, captures, intents, owners
+  told, err = purge_audit(state, pause, before)
+  if not told then return nil, err end
+  captures, err = purge_rows(state, pause, CAPTURES, math.min(before, clock.now() - TRACE))
+  if not captures then return nil, err end
+  intents, err = purge_rows(state, pause, INTENTS, before)
+  if not intents then return nil, err end
+  owners, err = purge_rows(state, pause, OWNERS, before)
+  if not owners then return nil, err end
+  return { details = details, intents = intents, audit = told }
 end
 
 ---Takes out what is personal of intents and events before `before`: of purged captures, and of
@@ -182,23 +221,19 @@ end
 ---@return { details: integer, audit: integer, intents: integer }|nil
 ---@return table|nil err
 function M.purge_records(state, run)
-  local db, report = state.db, {}
+  local db = state.db
   local ok, err = db:row "PRAGMA secure_delete = ON"
   if ok == nil then return nil, err end
-  for _, step in ipairs {
-    { "details", delete_all, DETAILS, run.before },
-    { "captures", delete_all, CAPTURES, math.min(run.before, clock.now() - TRACE) },
-    { "intents", delete_all, INTENTS, run.before },
-    { "owners", delete_all, OWNERS, run.before },
-  } do
-    report[step[1]], err = step[2](state, run.pause, step[3], step[4])
-    if not report[step[1]] then return nil, err end
-  end
-  report.audit, err = purge_audit(state, run.pause, run.before)
-  if not report.audit then return nil, err end
+  -- what goes is not referred to: it was looked for so, and a look for each row alone takes long
+  ok, err = db:row "PRAGMA foreign_keys = OFF"
+  if ok == nil then return nil, err end
+  local _ <close> = setmetatable({}, { __close = function() db:row "PRAGMA foreign_keys = ON" end })
+  local report
+  report, err = purge_all(state, run)
+  if not report then return nil, err end
   -- best effort: others may be reading, and whoever works beside it does not wait for them
   db:row(run.is_automatic and "PRAGMA wal_checkpoint(PASSIVE)" or "PRAGMA wal_checkpoint(TRUNCATE)")
-  return { details = report.details, intents = report.intents, audit = report.audit }
+  return report
 end
 
 -- Marks --------------------------------------------------------------------------------------
