@@ -18,6 +18,8 @@ local LOOK <const> = 3600   -- seconds between two looks of a daemon at whether 
 local SLICE <const> = 0.005 -- … of work after which others have their turn
 local GRACE <const> = 0.25  -- … in which a process that ends may still finish it
 
+local AHEAD <const> = 7 * DAY -- since the last purge: the machine was off, or its clock is wrong
+
 local MARK <const> = "purging"
 
 local worker -- the task beside this process, while there is one
@@ -49,9 +51,23 @@ local function purge(state)
   return report, err
 end
 
+-- Is it time? What is gone cannot be fetched again: a clock that went far ahead is given a day to
+-- be put right.
+local function is_due_now(state)
+  local at, err = state:mark(MARK)
+  if at == nil then return nil, err end
+  local gap = clock.now() - (at or 0)
+  if at and at > 0 and gap > AHEAD then
+    log.warn("nothing is purged before tomorrow: it was done last %d days ago, as far as the clock "
+      .. "is right (moontap purge does it now)", gap // DAY)
+    return state:set_mark(MARK, clock.now()) and false
+  end
+  return state:take_mark(MARK, DAY)
+end
+
 -- Purges if it was not done today.
 local function purge_if_due(state)
-  local is_due, err = state:take_mark(MARK, DAY)
+  local is_due, err = is_due_now(state)
   if is_due then
     host.point "purge_begun"
     local results = table.pack(pcall(purge, state))
