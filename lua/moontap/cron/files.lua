@@ -35,18 +35,20 @@ end
 
 -- All *.lua of a directory and those below it, but for names that begin with "." or "_", and
 -- directories named lib, which are for what playbooks require.
-local function walk(list, dir, root, depth)
+local function walk(list, dir, root, depth, seen)
   local names, err = sys.list(dir)
   if not names then return nil, err end
   table.sort(names)
   for _, name in ipairs(names) do
     local path = dir .. "/" .. name
-    local stat = not name:find "^[._]" and sys.stat(path)
-    if stat and stat.type == "directory" and name ~= "lib" and depth < DEPTH_MAX then
-      local ok
-      ok, err = walk(list, path, root, depth + 1)
+    local stat = not name:find "^[._]" and (sys.stat(path) or sys.lstat(path))
+    if stat and stat.type == "directory" then
+      local is_new = name ~= "lib" and depth < DEPTH_MAX and not seen[stat.identity]
+      seen[stat.identity] = true -- links can lead in a circle
+      local ok = not is_new
+      if is_new then ok, err = walk(list, path, root, depth + 1, seen) end
       if not ok then return nil, err end
-    elseif stat and stat.type ~= "directory" and name:find "%.lua$" then
+    elseif stat and name:find "%.lua$" then
       add_file(list, path, root)
     end
   end
@@ -68,13 +70,23 @@ function M.find(paths)
     end
     if stat.type == "directory" then
       local ok
-      ok, err = walk(list, path, path, 1)
+      ok, err = walk(list, path, path, 1, { [stat.identity] = true })
       if not ok then return nil, err end
     else
       add_file(list, path, path:match "^(.*)/[^/]*$" or ".")
     end
   end
   return list
+end
+
+-- The text of a file. What is none, as a named pipe, would keep whoever opens it waiting.
+local function read(path)
+  local stat, err = sys.stat(path)
+  if not stat then return nil, err end
+  if stat.type ~= "file" then
+    return nil, errors.new("io", ("read %s: it is no file but a %s"):format(path, stat.type))
+  end
+  return sys.read_file(path, FILE_MAX)
 end
 
 ---What `require` finds in the tree of a playbook: text and path.
@@ -87,7 +99,7 @@ function M.source_of(root)
     end
     local stem = name:gsub("%.", "/")
     for _, path in ipairs { stem .. ".lua", stem .. "/init.lua" } do
-      local text = sys.read_file(root .. "/" .. path, FILE_MAX)
+      local text = read(root .. "/" .. path)
       if text then return text, path end
     end
   end
@@ -124,7 +136,7 @@ end
 
 local function text_of(one)
   if not one.source then
-    local text, err = sys.read_file(one.file, FILE_MAX)
+    local text, err = read(one.file)
     one.source = text
     if not text then one.problems = { { path = "", message = err.message } } end
   end
