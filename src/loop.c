@@ -67,9 +67,10 @@ loop_new(struct loop **out, struct fault *fault)
 {
     enum fault_code code = loop_new_cold(out, fault);
 
-    if (code == FAULT_OK) {
-        code = loop_warm(*out, fault);
+    if (*out == NULL) {
+        return code;
     }
+    code = loop_warm(*out, fault);
     if (code != FAULT_OK) {
         loop_free(*out);
         *out = NULL;
