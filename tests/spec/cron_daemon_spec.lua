@@ -251,7 +251,7 @@ describe("the daemon", function()
     succeeds("trigger", "stuck")
     await_open_run()
     process.signal "TERM"
-    await_words(process, "stopping; 1 runs")
+    await_words(process, "stopping; 1 run")
     process.signal "TERM"
     assert.equal(4, (process.wait()))
     daemon = nil

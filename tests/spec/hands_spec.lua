@@ -89,7 +89,7 @@ describe("capture", function()
       { "the API looks back 24 hours", 1, "--dport", "5", "--from", "-25h", "--to", "-24h59m" },
       { "lies in the future", 2, "--dport", "5", "--from", "-1m", "--to", "2026-01-01T00:05:00Z" },
       { "before it begins", 2, "--dport", "5", "--from", "-1m", "--to", "-2m" },
-      { "no date%-time with a zone", 2, "--dport", "5", "--from", "2026-01-01T00:00:00" },
+      { "no date%-time", 2, "--dport", "5", "--from", "2026-01-01T00:00:61" },
       { "expected a time", 2, "--dport", "5", "--from", "25:00" },
       { "%-%-to needs %-%-from", 2, "--dport", "5", "--to", "-1m" },
       { "give %-%-last, or", 2, "--dport", "5", "--to", "-1m", "--last", "1m" },

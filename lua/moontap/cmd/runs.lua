@@ -20,6 +20,10 @@ local M = {
 
 function M.run(args)
   return show.with_state(function(store)
+    if args.playbook then
+      local ok, why = show.known(store, args.playbook)
+      if not ok then return nil, why end
+    end
     local rows, err = dues.runs(store, { playbook = args.playbook, open = args.open,
                                          limit = args.limit or 50 })
     if not rows then return nil, err end

@@ -177,9 +177,10 @@ local function summarize(args, window, parts)
       args.case
     print(json.encode(n, { pretty = true }))
   elseif not config.quiet then
-    print(("%d %s, %d saved before, %d failed, %d lost%s"):format(n.saved,
-      config.dry_run and "would be saved" or "saved", n.already, n.failed + n.open, n.lost,
-      n.unknown > 0 and (", %d unknown"):format(n.unknown) or ""))
+    print(("%d %s, %d saved before, %d failed, %d lost%s%s"):format(n.saved,
+      config.dry_run and "would be saved" or "saved", n.already, n.failed, n.lost,
+      n.unknown > 0 and (", %d unknown"):format(n.unknown) or "",
+      n.open > 0 and (", %d not tried"):format(n.open) or ""))
   end
   return n.lost + n.failed + n.open + n.unknown == 0 and outcome.OK or outcome.FAILED
 end

@@ -2,7 +2,6 @@
 -- into what the API gives at once.
 
 local clock = require "moontap.clock"
-local config = require "moontap.config"
 local duration = require "moontap.duration"
 local errors = require "moontap.errors"
 local zone = require "moontap.cmd.zone"
@@ -60,13 +59,13 @@ function M.parse_time(text, now)
   local given = clock.parse(text)
   if given then return given, false end
   local at, problem = clock_time(text, now)
-  if not (at or problem) and config.tz then
+  if not (at or problem) then
     at = clock.parse(text .. "Z") or clock.parse(text .. ":00Z")
     if at then at, problem = zone.instant(at) end
   end
   if at or problem then return at, problem or false end
   if text:find "^%d%d%d%d%-%d%d%-%d%d" then
-    return nil, ("'%s' is no date-time with a zone, such as 2026-11-26T10:00:00Z"):format(text)
+    return nil, ("'%s' is no date-time such as 2026-11-26T10:00:00Z"):format(text)
   end
   return nil, ("expected a time such as 2026-11-26T10:00:00Z, 10:00 (UTC, or --tz) or -30m, "
     .. "got '%s'"):format(text)

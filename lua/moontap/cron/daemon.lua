@@ -289,6 +289,7 @@ function M.run(args)
   if not held then
     if errors.is(err, "skipped") then
       err = errors.new("skipped", "another daemon works on this state directory")
+      say("%s (--state)", err.message)
     end
     return nil, err
   end

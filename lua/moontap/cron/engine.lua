@@ -226,6 +226,11 @@ local function carry_out(self, job)
   if not results[1] then result, err = nil, results[2] end
   local outcome = outcome_of(self, job, result, err)
   self.tally:ended(job, outcome, clock.boot() - began)
+  if outcome.state == "failed" and not job.forbidden then
+    log.warn("cron: run %d of %s, due %s, failed%s: %s", job.run, job.playbook.name,
+      clock.format(job.nominal // 1), outcome.retry_at and " and is tried again" or "",
+      outcome.error:match "^[^\n]*")
+  end
   outcome.at = clock.now()
   host.point "run.ending"
   end_run(self, job, outcome)

@@ -39,11 +39,12 @@ local function client_of(job, policy)
   return client
 end
 
--- Notes a 403, after which the playbook is paused, and the full captures that a run opens.
+-- Notes a 403, of whatever kind, after which the playbook is paused, and the full captures that a
+-- run opens.
 local function watched(job, fn)
   return function(...)
     local result, err = fn(...)
-    if err ~= nil and errors.is(err) and err.kind == "api" and err.status == 403 then
+    if err ~= nil and errors.is(err) and err.status == 403 then
       job.forbidden = err
     end
     return result, err
