@@ -31,6 +31,13 @@ local function shell(line)
 end
 
 describe("a directory of playbooks", function()
+  it("is warned of what contradicts itself", function()
+    assert(sys.write_file(dir .. "/pb/two.lua", [[return { api = 1, on = { cron = "0 3 * * *" },
+      catchup = { policy = "all" }, run = function() end }]]))
+    local _, out = command.run({ command.moontap, "check", "pb/two.lua" }, { cwd = dir })
+    assert.matches('warning +catchup: [^\n]*overlap = "queue"', out)
+  end)
+
   it("may have links that lead in a circle", function()
     shell "ln -s . current && ln -s .. below/above && ln -s below other"
     local found, status = check()

@@ -35,6 +35,10 @@ local function facts_of(playbook, policy, drawn)
   local set = rules.join(playbook.name, playbook.grants, policy)
   local warnings = list:warnings()
   for _, warning in ipairs(rules.warnings(set)) do warnings[#warnings + 1] = warning end
+  if playbook.catchup.policy == "all" and playbook.overlap == "skip" then
+    warnings[#warnings + 1] = 'catchup: what is made up for comes at once, and overlap = "skip" '
+      .. 'lets one run of it: overlap = "queue" with a max_queue lets all of it'
+  end
   if is_undrawn then warnings[#warnings + 1] = seeds.WARNING end
   local fires = json.array {}
   for i, nominal in ipairs(list:list(clock.now(), math.huge, FIRES)) do
