@@ -163,6 +163,9 @@ local function give_up(call, err)
     err.message = ("%s; is %s the right account id?"):format(err.message,
       tostring(call.client.account_id))
   end
+  if op == "create" and err.message:find("not been validated", 1, true) then
+    err.message = err.message .. "; scripts/ownership-setup.lua validates one"
+  end
   if op == "create" and err.kind == "api" and is_refused_for_now(op, err, call.subject) then
     err.kind = "quota" -- the account's slot did not get free in time
     local wait = M.asked_pause(err)
