@@ -94,6 +94,35 @@ describe("a file", function()
     assert.matches("^deep/list: a playbook only reads files.*\na playbook only reads files", why)
   end)
 
+  it("that cannot be read says so", function()
+    local why = "read: Input/output error"
+    assert.same({ "nil", why, "nil", why, "nil", why, false, true }, assert(run([[
+      local f <close> = assert(io.open "any")
+      local found = {}
+      for _, format in ipairs { "l", "a", 4 } do
+        local text, why = f:read(format)
+        found[#found + 1] = tostring(text)
+        found[#found + 1] = why
+      end
+      local ok, problem = pcall(f:lines())
+      found[#found + 1] = ok
+      found[#found + 1] = problem:find("read: ", 1, true) ~= nil
+      return found]], { ["file.open"] = function() return runner.file "/proc/self/mem" end })))
+  end)
+
+  it("takes whole counts only", function()
+    assert.same({ "one", 3 }, assert(run([[
+      local f <close> = assert(io.open "deep/list")
+      local found = { f:read(3.0), 0 }
+      for _, n in ipairs { 2.5, 1 / 0, 0 / 0 } do
+        local ok, why = pcall(f.read, f, n)
+        if not ok and why:find("number has no integer representation", 1, true) then
+          found[2] = found[2] + 1
+        end
+      end
+      return found]], FILES)))
+  end)
+
   it("is one of sixteen, and gone when nobody holds it", function()
     assert.equal("deep/list: 16 files are open already; close them", (run([[
       local held = {}

@@ -86,15 +86,14 @@ local function left(file)
   return #file.rest - file.at + 1
 end
 
--- Makes sure that `n` bytes are there, unless the file ends before.
+-- Makes sure that `n` bytes are there, unless the file ends before, or cannot be read: file.why.
 local function fill(file, n)
   local size = left(file)
   if size >= n or file.is_over then return end
   local parts = { file.rest:sub(file.at) }
-  while size < n and not file.is_over do
+  while size < n and not file.is_over and not file.why do
     local bytes, why = file.raw:read(math.min(math.max(n - size, CHUNK), 1 << 20))
-    if why then error(why, 0) end
-    file.is_over = not bytes
+    file.is_over, file.why = not bytes and not why, why
     parts[#parts + 1] = bytes
     size = size + (bytes and #bytes or 0)
   end
@@ -121,7 +120,7 @@ local function read_line(file, keeps_end)
       local line = take(file, stop - file.at + 1)
       return keeps_end and line or line:sub(1, -2)
     end
-    if file.is_over then break end
+    if file.is_over or file.why then break end
     known = left(file)
     fill(file, known + math.max(known, CHUNK))
   end
@@ -148,9 +147,15 @@ local FORMATS <const> = {
 }
 
 local function read_one(file, format)
-  if math.type(format) then return read_count(file, format // 1 | 0) end
+  if math.type(format) then
+    local count = math.tointeger(format)
+    if not count then
+      error("bad argument to 'read' (number has no integer representation)", 3)
+    end
+    return read_count(file, count)
+  end
   local read = type(format) == "string" and FORMATS[format:gsub("^%*", ""):sub(1, 1)]
-  if not read then error("bad argument to 'read' (invalid format)", 4) end
+  if not read then error("bad argument to 'read' (invalid format)", 3) end
   return read(file)
 end
 
@@ -159,8 +164,10 @@ function File:read(...)
   check_open(self)
   local results, n = {}, math.max(select("#", ...), 1)
   local formats = select("#", ...) > 0 and { ... } or { "l" }
+  self.why = nil
   for i = 1, n do
     results[i] = read_one(self, formats[i])
+    if self.why then return nil, self.why end
     if results[i] == nil then return table.unpack(results, 1, i) end
   end
   return table.unpack(results, 1, n)
@@ -170,7 +177,11 @@ end
 function File:lines(...)
   check_open(self)
   local formats = table.pack(...)
-  return function() return self:read(table.unpack(formats, 1, formats.n)) end
+  return function()
+    local results = table.pack(self:read(table.unpack(formats, 1, formats.n)))
+    if results[1] == nil and results[2] then error(results[2], 2) end
+    return table.unpack(results, 1, results.n)
+  end
 end
 
 --- As file:seek.
