@@ -1,6 +1,7 @@
 -- Loading many playbooks: what is evaluated many at a time gives the same as what is evaluated one
 -- by one, whatever a file does, and what did not change is not evaluated again.
 
+local batches = require "moontap.child.batches"
 local command = require "support.command"
 local files = require "moontap.cron.files"
 local loader = require "moontap.child.loader"
@@ -172,6 +173,27 @@ end)
 local function playbook(extra)
   return 'return { api = 1, on = { cron = "0 3 * * *" }, ' .. (extra or "") .. " run = print }"
 end
+
+describe("the process that evaluates many files", function()
+  it("is of no use any more when it answers with nothing", function()
+    for _, answer in ipairs { '{"loaded":[]}', '{"loaded":{}}', '{"loaded":[{"t":[]}]}' } do
+      local got = {}
+      local work = batches.new {
+        names = { "a" }, timeout = 60, text = function() return "return {}" end,
+        tree = function() return "" end, read = function() return {} end,
+        on_data = function(name) got[#got + 1] = name end,
+      }
+      local answers, killed = { answer, '{"loaded":[{"t":[]}]}' }, 0
+      local is_done = work:go { child = {
+        send = function() return true end, kill = function() killed = killed + 1 end,
+        receive = function() return table.remove(answers, 1) end,
+      } }
+      local is_good = answer:find("t", 1, true) ~= nil
+      assert.same({ is_good, is_good and { "a" } or {}, is_good and {} or { "a" }, 0 },
+        { is_done, got, work.left, killed })
+    end
+  end)
+end)
 
 describe("a tree of playbooks", function()
   local function load(before)

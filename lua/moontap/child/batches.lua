@@ -132,7 +132,8 @@ end
 -- Takes a frame in; false when it is none that was expected.
 local function take_frame(self, text)
   local batch, frame = self.flying[1], json.decode(text)
-  if type(frame) ~= "table" or not only(frame, LOADED) or type(frame.loaded) ~= "table" then
+  if type(frame) ~= "table" or not only(frame, LOADED) or type(frame.loaded) ~= "table"
+    or #frame.loaded == 0 then
     return false
   end
   for _, result in ipairs(frame.loaded) do
@@ -177,11 +178,11 @@ local function work(self)
     end
     if #self.flying == 0 then return true end
     local text = self.run.child:receive()
-    self.heard_at = clock.boot()
     if not text or not take_frame(self, text) then
       give_back(self)
       return false
     end
+    self.heard_at = clock.boot()
     task.sleep(0) -- others have their turn
   end
 end
