@@ -154,7 +154,7 @@ void host_push_env(lua_State *L);
 void host_set_env(lua_State *L);
 
 /* point.c: point(name [, pid]) of moontap.native.host -> is there such a thing,
- * was the process killed */
+ * was the process killed. A pid that is a function is called only where it is wanted. */
 int host_point(lua_State *L);
 
 /* effect.c: [-0, +0, m] Opens the table of effects. */

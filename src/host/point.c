@@ -56,20 +56,42 @@ take_next(struct point *point, const char *list)
     point->left = read_passings(list, &point->n);
 }
 
-/* Is this passing of NAME, N bytes, the one that is waited for? */
+/* Is NAME, N bytes, what is waited for? */
 static int
-is_met(struct point *point, const char *name, size_t n)
+is_awaited(struct point *point, const char *name, size_t n)
 {
     if (!point->is_decided) {
         point->is_decided = 1;
         take_next(point, getenv("MOONTAP_KILL_AT"));
     }
-    if (point->name == NULL || point->n != n || memcmp(point->name, name, n) != 0
-        || --point->left != 0) {
+    return point->name != NULL && point->n == n && memcmp(point->name, name, n) == 0;
+}
+
+/* Is this passing of what is waited for the one? */
+static int
+is_met(struct point *point)
+{
+    if (--point->left != 0) {
         return 0;
     }
     take_next(point, point->rest);
     return 1;
+}
+
+/* [-0, +0, e] The process at argument 2, which may be a function that returns it. */
+static pid_t
+process_of(lua_State *L)
+{
+    pid_t pid;
+
+    if (!lua_isfunction(L, 2)) {
+        return (pid_t)luaL_optinteger(L, 2, getpid());
+    }
+    lua_pushvalue(L, 2);
+    lua_call(L, 0, 1);
+    pid = (pid_t)luaL_checkinteger(L, -1);
+    lua_pop(L, 1);
+    return pid;
 }
 
 int
@@ -77,9 +99,9 @@ host_point(lua_State *L)
 {
     size_t n;
     const char *name = luaL_checklstring(L, 1, &n);
-    pid_t pid = (pid_t)luaL_optinteger(L, 2, getpid());
-
-    int met = pid > 0 && is_met(&host_of(L)->point, name, n);
+    struct point *point = &host_of(L)->point;
+    pid_t pid = is_awaited(point, name, n) ? process_of(L) : 0;
+    int met = pid > 0 && is_met(point);
 
     if (met) {
         (void)kill(pid, SIGKILL);

@@ -48,6 +48,18 @@ describe("a point", function()
     assert.same({ "123", 137 }, { run(code, "b:2,b,a") })
   end)
 
+  it("asks for the process only when it is waited for", function()
+    local code = [[
+      local asked, pid = 0, 0
+      local function get() asked = asked + 1 return pid end
+      point("a", get) point("b", get) io.write(asked)
+      local pipe <close> = io.popen "echo $$; exec sleep 60"
+      pid = pipe:read "n"
+      print(point("b", get))
+      print(asked, pipe:close())]]
+    assert.same({ "1true\ttrue\n2\tnil\tsignal\t9\n", 0 }, { run(code, "b") })
+  end)
+
   it("may have any name", function()
     for name, at in pairs { ["a b"] = "a b", ["slot:taken"] = "slot:taken", ["x:1"] = "x:1:1",
                             ["end:"] = "end:", ["\xc3\xa4"] = "\xc3\xa4:1" } do

@@ -99,7 +99,8 @@ end
 -- files are left alone.
 local function pass(self, point)
   if not self.is_run or self.is_closed or self.is_struck then return end
-  local _, is_met = host.point("child." .. point, self.child:pid())
+  -- asked for only where it is wanted: who asks waits until the process is there
+  local _, is_met = host.point("child." .. point, function() return self.child:pid() end)
   self.is_struck = is_met
 end
 
