@@ -3,7 +3,7 @@
  *
  * It is made by vfork: the new process borrows the host's memory until it is the
  * program again, so become_stem touches nothing but its plan. All signals stay
- * blocked in the stem; a branch lets them through.
+ * blocked in the stem; a branch lets them through, SIGTERM when it is asked to.
  */
 #include "stem.h"
 
@@ -484,7 +484,7 @@ take_orders(struct stem_orders *orders, int fds[FDS_OF_BRANCH])
 static void
 become_branch(const struct stem_orders *orders, const int fds[FDS_OF_BRANCH])
 {
-    sigset_t none;
+    sigset_t terminate;
 
     if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0
         || getppid() != orders->parent || dup2(fds[1], STDOUT_FILENO) < 0
@@ -496,8 +496,19 @@ become_branch(const struct stem_orders *orders, const int fds[FDS_OF_BRANCH])
         || (orders->zone[0] != '\0' && setenv("TZ", orders->zone, 1) != 0)) {
         _exit(STEM_STATUS_REFUSED);
     }
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)sigemptyset(&terminate);
+    (void)sigaddset(&terminate, SIGTERM);
+    (void)sigprocmask(SIG_SETMASK, &terminate, NULL);
+}
+
+void
+stem_let_terminate(void)
+{
+    sigset_t terminate;
+
+    (void)sigemptyset(&terminate);
+    (void)sigaddset(&terminate, SIGTERM);
+    (void)sigprocmask(SIG_UNBLOCK, &terminate, NULL);
 }
 
 int

@@ -64,8 +64,10 @@ int stem_is_meant(int argc, char **argv);
 /*
  * Branches as it is asked to. Returns 1 in each branch, with what it was told: shut
  * off from the stem, within its limits, with descriptors 0 (/dev/null), 1, 2 and 3
- * alone; 0 in the stem when the host is gone.
+ * alone, and SIGTERM blocked until stem_let_terminate; 0 in the stem when the host is gone.
  */
 int stem_serve(struct stem_orders *out);
+/* Lets SIGTERM through, as soon as the branch knows what to do then. */
+void stem_let_terminate(void);
 
 #endif

@@ -256,6 +256,7 @@ live(struct host *host, struct stem_orders *orders)
     int status;
 
     catch_terminate();
+    stem_let_terminate();
     tzset(); /* the zone's file cannot be read later */
     if (sandbox_enter(&sandbox, &fault) != FAULT_OK) {
         return say_fault(&fault, CHILD_STATUS_NO_SANDBOX);

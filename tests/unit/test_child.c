@@ -67,6 +67,20 @@ send_fd(void)
     (void)!sendmsg(CHILD_LINK_FD, &msg, 0);
 }
 
+static int term_held; /* was SIGTERM, and nothing else, blocked when it began */
+
+static void
+look_at_signals(void)
+{
+    sigset_t now;
+
+    (void)sigprocmask(SIG_SETMASK, NULL, &now);
+    term_held = 1;
+    for (int i = 1; i < SIGRTMIN; i++) {
+        term_held = term_held && sigismember(&now, i) == (i == SIGTERM);
+    }
+}
+
 /* Descriptors, environment, group and limits, as text. */
 static void
 report_self(void)
@@ -77,7 +91,8 @@ report_self(void)
     for (int fd = 0; fd < 256; fd++) {
         fds += fcntl(fd, F_GETFD) >= 0;
     }
-    n = snprintf(text, sizeof text, "fds=%d group=%d", fds, getpgrp() == getpid());
+    n = snprintf(text, sizeof text, "fds=%d group=%d held=%d", fds, getpgrp() == getpid(),
+                 term_held);
     for (char **e = environ; *e != NULL && n < (int)sizeof text; e++) {
         if (strncmp(*e, "ASAN", 4) != 0 && strncmp(*e, "UBSAN", 5) != 0
             && strncmp(*e, "LSAN", 4) != 0) {
@@ -137,6 +152,8 @@ play_stem(void)
     if (!stem_serve(&orders)) {
         return 0;
     }
+    look_at_signals();
+    stem_let_terminate();
     n = read(CHILD_LINK_FD, frame, sizeof frame - 1);
     if (n <= (ssize_t)FRAME_HEAD) {
         return 8;
@@ -286,7 +303,7 @@ test_child_inherits_nothing(void **state)
     begin(&rig, "report");
     rig.wants_frame = 1;
     (void)run(&rig);
-    assert_string_equal(rig.text, "fds=4 group=1 LC_ALL=C.UTF-8 UV_USE_IO_URING=0"
+    assert_string_equal(rig.text, "fds=4 group=1 held=1 LC_ALL=C.UTF-8 UV_USE_IO_URING=0"
                                   " TZ=Europe/Paris");
     finish(&rig);
 }
