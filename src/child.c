@@ -5,19 +5,13 @@
 
 #include "buf.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,8 +50,8 @@ const char *
 child_reason_word(enum child_reason reason)
 {
     static const char *const words[] = {
-        "exited", "killed", "deadline", "memory",  "cpu",
-        "frames", "output", "seccomp",  "crashed", "no_sandbox",
+        "exited", "killed",  "deadline", "memory",     "cpu",         "frames",
+        "output", "seccomp", "crashed",  "no_sandbox", "not_started",
     };
 
     return words[reason];
@@ -237,17 +231,22 @@ child_kill(struct child *child, enum child_reason reason, const char *detail)
     child->kill_sent = 1;
     child->reason = reason;
     (void)snprintf(child->end.detail, sizeof child->end.detail, "%s", detail != NULL ? detail : "");
-    if (child->pid > 0) { /* else on_started does it */
+    if (child->pid > 0) {
         send_signal(child, SIGKILL);
+    } else {
+        stem_await(child->stem, &child->start); /* and on_started does it */
     }
 }
 
-/* It cannot be watched, or was never there. */
+/* It cannot be watched, or was never there. One that was to be killed is so all the same. */
 static void
-end_unwatched(struct child *child, const char *what, int why)
+end_unwatched(struct child *child, const char *what, const char *why)
 {
-    (void)snprintf(child->end.detail, sizeof child->end.detail, "%s: %s", what, strerror(why));
-    child->end.reason = CHILD_NO_SANDBOX;
+    child->end.reason = child->reason;
+    if (!child->kill_sent) {
+        (void)snprintf(child->end.detail, sizeof child->end.detail, "%s: %.200s", what, why);
+        child->end.reason = CHILD_NOT_STARTED;
+    }
     tell_end(child);
 }
 
@@ -269,7 +268,7 @@ on_started(void *arg, pid_t pid, int why)
     struct fault fault;
 
     if (pid < 0) {
-        end_unwatched(child, "start a process", why);
+        end_unwatched(child, "start a process", stem_why(why));
         return;
     }
     child->pid = pid;
@@ -277,10 +276,9 @@ on_started(void *arg, pid_t pid, int why)
         send_signal(child, SIGKILL);
     }
     if (watch_exit(child, &fault) != FAULT_OK) {
-        why = errno;
         send_signal(child, SIGKILL);
         (void)reap(child, 0);
-        end_unwatched(child, "watch a process", why);
+        end_unwatched(child, "watch a process", fault.msg);
     }
 }
 

@@ -33,11 +33,12 @@ enum child_reason {
     CHILD_DEADLINE, /* child_kill with this reason */
     CHILD_MEMORY,
     CHILD_CPU,
-    CHILD_FRAMES,    /* sent what is no frame, a too long one, or too many */
-    CHILD_OUTPUT,    /* wrote more than output_max */
-    CHILD_SECCOMP,   /* a system call of another architecture */
-    CHILD_CRASHED,   /* a signal of its own making */
-    CHILD_NO_SANDBOX /* could not be shut in, and did not start */
+    CHILD_FRAMES,     /* sent what is no frame, a too long one, or too many */
+    CHILD_OUTPUT,     /* wrote more than output_max */
+    CHILD_SECCOMP,    /* a system call of another architecture */
+    CHILD_CRASHED,    /* a signal of its own making */
+    CHILD_NO_SANDBOX, /* could not be shut in, and did not start */
+    CHILD_NOT_STARTED /* there was no process, or none that could be watched */
 };
 
 /* "exited", "killed", …; never NULL. */
@@ -66,11 +67,11 @@ struct child_calls {
 };
 
 /* A branch of STEM, which must live longer than it. It is on its way when this returns;
- * one that could not be made ends, with reason CHILD_NO_SANDBOX. */
+ * one that could not be made ends, with reason CHILD_NOT_STARTED. */
 enum fault_code
 child_spawn(struct loop *loop, struct stem *stem, const struct child_options *options,
             const struct child_calls *calls, struct child **out, struct fault *fault);
-/* Kills it if need be, reaps it (milliseconds at most) and frees all. NULL: nothing. Nobody
+/* Kills it if need be, reaps it (milliseconds, see stem_await) and frees all. NULL: nothing. Nobody
  * is called any more. */
 void child_free(struct child *child);
 
@@ -91,7 +92,7 @@ void child_terminate(struct child *child);
 /* SIGKILL to its process group, for REASON; DETAIL (copied) may be NULL. */
 void child_kill(struct child *child, enum child_reason reason, const char *detail);
 
-/* Blocks while it is on its way. 0: it has ended. */
+/* 0: it has ended. This and the two above block while it is on its way, see stem_await. */
 int child_pid(struct child *child);
 
 /* What descriptor of the process is its end of the link. */

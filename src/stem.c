@@ -30,6 +30,9 @@
 #define STACK_MAX ((size_t)1 << 20)
 #define FIRST_FREE_FD 10 /* above what become_stem puts in place */
 #define FDS_OF_BRANCH 2  /* its link, its output */
+#define PATIENCE_MS 2000 /* for an answer, where the loop stands still */
+#define STEM_DIED (-1)   /* reasons beside errno's */
+#define STEM_HANGS (-2)
 
 #ifndef __NR_close_range
 #define __NR_close_range 436
@@ -42,12 +45,18 @@ struct answer {
     int why;
 };
 
+struct waits {
+    struct stem_wait *first, **end;
+};
+
 struct stem {
     struct loop *loop;
     struct loop_watch *watch;
     int fd; /* -1: no process */
     pid_t pid;
-    struct stem_wait *first, **end;
+    struct waits waits;
+    struct waits lost; /* of a process that has gone, being told */
+    int lost_fd, lost_why;
 };
 
 /* Start: the new process ---------------------------------------------------------- */
@@ -194,20 +203,74 @@ start_process(int fds[2])
 
 /* The host's side --------------------------------------------------------------------- */
 
+/* Those who wait, in the order of their requests. */
 static void
-tell_first(struct stem *stem, pid_t pid, int why)
+list_init(struct waits *list)
 {
-    struct stem_wait *wait = stem->first;
-
-    stem->first = wait->next;
-    if (stem->first == NULL) {
-        stem->end = &stem->first;
-    }
-    wait->is_waiting = 0;
-    wait->fn(wait->arg, pid, why);
+    list->first = NULL;
+    list->end = &list->first;
 }
 
-/* The process goes, if it has not gone by itself; WHY tells those who wait. */
+static void
+list_move(struct waits *to, struct waits *from)
+{
+    list_init(to);
+    if (from->first != NULL) {
+        *to = *from;
+        list_init(from);
+    }
+}
+
+static void
+tell_first(struct waits *list, const struct answer *answer)
+{
+    struct stem_wait *wait = list->first;
+
+    list->first = wait->next;
+    if (list->first == NULL) {
+        list->end = &list->first;
+    }
+    wait->is_waiting = 0;
+    wait->fn(wait->arg, answer->pid, answer->why);
+}
+
+/* recv without waiting. The end of the other side with requests unread is an error once,
+ * and comes before the answers that it had given. */
+static ssize_t
+receive(int fd, struct answer *answer)
+{
+    ssize_t got;
+    int resets = 0;
+
+    do {
+        got = recv(fd, answer, sizeof *answer, MSG_DONTWAIT);
+    } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
+    return got;
+}
+
+/* Tells the first of those whose process has gone what it answered before, or why not. */
+static void
+tell_lost(struct stem *stem)
+{
+    struct answer answer;
+
+    if (receive(stem->lost_fd, &answer) != (ssize_t)sizeof answer) {
+        answer = (struct answer){-1, stem->lost_why};
+    }
+    tell_first(&stem->lost, &answer);
+}
+
+static void
+tell_all_lost(struct stem *stem)
+{
+    while (stem->lost.first != NULL) {
+        tell_lost(stem);
+    }
+    close_fd(&stem->lost_fd);
+}
+
+/* The process goes, if it has not gone by itself; WHY tells those who wait and were not
+ * answered. Whom they ask meanwhile is the next process. */
 static void
 let_go(struct stem *stem, int why)
 {
@@ -216,41 +279,57 @@ let_go(struct stem *stem, int why)
     }
     loop_watch_free(stem->watch);
     stem->watch = NULL;
-    close_fd(&stem->fd);
     (void)kill(stem->pid, SIGKILL);
     while (waitpid(stem->pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    while (stem->first != NULL) {
-        tell_first(stem, -1, why);
-    }
+    tell_all_lost(stem); /* when it is called by one of them */
+    stem->lost_fd = stem->fd;
+    stem->lost_why = why;
+    stem->fd = -1;
+    list_move(&stem->lost, &stem->waits);
+    tell_all_lost(stem);
 }
 
 /* Takes one answer. Returns 0 when there is none now. */
 static int
-take_answer(struct stem *stem, int flags)
+take_answer(struct stem *stem)
 {
     struct answer answer;
-    ssize_t got;
+    ssize_t got = receive(stem->fd, &answer);
 
-    do {
-        got = recv(stem->fd, &answer, sizeof answer, flags);
-    } while (got < 0 && errno == EINTR);
     if (got < 0 && errno == EAGAIN) {
         return 0;
     }
-    if (got != (ssize_t)sizeof answer || stem->first == NULL) {
-        let_go(stem, ECHILD);
+    if (got != (ssize_t)sizeof answer || stem->waits.first == NULL) {
+        let_go(stem, STEM_DIED);
         return 0;
     }
-    tell_first(stem, answer.pid, answer.why);
+    tell_first(&stem->waits, &answer);
     return stem->fd >= 0;
+}
+
+/* Waits for an answer and takes it. A process that gives none is let go. */
+static void
+await_answer(struct stem *stem)
+{
+    struct pollfd wanted = {.fd = stem->fd, .events = POLLIN};
+    int got;
+
+    do {
+        got = poll(&wanted, 1, PATIENCE_MS);
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        (void)take_answer(stem);
+    } else {
+        let_go(stem, STEM_HANGS);
+    }
 }
 
 static void
 on_answers(void *arg, unsigned events)
 {
     (void)events;
-    while (take_answer(arg, MSG_DONTWAIT)) {
+    while (take_answer(arg)) {
     }
 }
 
@@ -277,7 +356,7 @@ ensure_process(struct stem *stem, struct fault *fault)
     stem->fd = fds[0];
     code = loop_watch_new(stem->loop, stem->fd, LOOP_READ, on_answers, stem, &stem->watch, fault);
     if (code != FAULT_OK) {
-        let_go(stem, ECHILD);
+        let_go(stem, STEM_DIED);
         return code;
     }
     loop_watch_unref(stem->watch); /* who waits for a branch waits for its link too */
@@ -294,8 +373,9 @@ stem_new(struct loop *loop, struct stem **out, struct fault *fault)
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
     }
     stem->loop = loop;
-    stem->fd = -1;
-    stem->end = &stem->first;
+    stem->fd = stem->lost_fd = -1;
+    list_init(&stem->waits);
+    list_init(&stem->lost);
     return FAULT_OK;
 }
 
@@ -342,10 +422,10 @@ static int
 send_in_turn(struct stem *stem, const struct stem_orders *orders, int link_fd, int output_fd)
 {
     while (send_orders(stem->fd, orders, link_fd, output_fd) != 0) {
-        if ((errno != EAGAIN && errno != ETOOMANYREFS) || stem->first == NULL) {
+        if ((errno != EAGAIN && errno != ETOOMANYREFS) || stem->waits.first == NULL) {
             return -1;
         }
-        (void)take_answer(stem, 0);
+        await_answer(stem);
         if (stem->fd < 0) {
             errno = EPIPE;
             return -1;
@@ -369,15 +449,15 @@ stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, in
             break;
         }
         code = fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
-        let_go(stem, ECHILD); /* it has died: one more is tried */
+        let_go(stem, STEM_DIED); /* one more is tried */
         if (is_second) {
             return code;
         }
     }
     wait->next = NULL;
     wait->is_waiting = 1;
-    *stem->end = wait;
-    stem->end = &wait->next;
+    *stem->waits.end = wait;
+    stem->waits.end = &wait->next;
     return FAULT_OK;
 }
 
@@ -385,7 +465,21 @@ void
 stem_await(struct stem *stem, struct stem_wait *wait)
 {
     while (wait->is_waiting) {
-        (void)take_answer(stem, 0);
+        if (stem->lost.first != NULL) { /* it may be among those */
+            tell_lost(stem);
+        } else {
+            await_answer(stem);
+        }
+    }
+}
+
+const char *
+stem_why(int why)
+{
+    switch (why) {
+    case STEM_DIED: return "the process that runs branch off from has died";
+    case STEM_HANGS: return "the process that runs branch off from does not answer";
+    default: return strerror(why);
     }
 }
 

@@ -33,7 +33,8 @@ struct stem_orders {
 /* One who waits for a branch; owned by its user, zero-initialised. */
 struct stem_wait {
     struct stem_wait *next;
-    /* Called from the loop or from stem_await, once: its process id, or -1 and why. */
+    /* Called from the loop, stem_await or stem_branch, once: its process id, or -1 and why,
+     * see stem_why. */
     void (*fn)(void *arg, pid_t pid, int why);
     void *arg;
     int is_waiting;
@@ -54,8 +55,11 @@ void stem_free(struct stem *stem);
  */
 enum fault_code stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd,
                             int output_fd, struct stem_wait *wait, struct fault *fault);
-/* Blocks until WAIT was told: as long as a fork takes. */
+/* Blocks until WAIT was told: as long as a fork takes. A stem that says nothing for two
+ * seconds is ended, and those who wait for it are told. */
 void stem_await(struct stem *stem, struct stem_wait *wait);
+/* The words for a WHY. */
+const char *stem_why(int why);
 
 /* The process's side ------------------------------------------------------------------ */
 

@@ -467,6 +467,34 @@ describe("the handle of a process", function()
   end)
 end)
 
+describe("the process that they branch off", function()
+  -- Stops it, when it has started.
+  local function stop_stem()
+    run ""
+    local pipe <close> = assert(io.popen [[
+      for pid in $(cat /proc/$PPID/task/*/children); do
+        if grep -q "playbook-[s]tem" /proc/$pid/cmdline; then kill -STOP $pid && echo stopped; fi
+      done]])
+    assert.equal("stopped\n", pipe:read "a")
+  end
+
+  it("holds nobody up for long when it hangs", function()
+    stop_stem()
+    local result, err = run("return 1", { limits = { timeout = 0.1, grace = 0.1 } })
+    assert.is_nil(result)
+    assert.equal("not_started", err.reason)
+    assert.matches("the process that runs branch off from does not answer$", err.message)
+    assert.equal(1, (run "return 1"))
+  end)
+
+  it("is replaced when it hangs while files are loaded", function()
+    stop_stem()
+    local results = assert(loader.load { files = { ["a.lua"] = "return { a = 1 }" },
+                                         limits = { timeout = 0.2 } })
+    assert.same({ a = 1 }, results["a.lua"].data)
+  end)
+end)
+
 describe("the word that starts what they branch off", function()
   it("does nothing without a socket, and is no command", function()
     local pipe <close> = assert(io.popen(program .. " playbook-stem:0 1 2>&1 </dev/null"))

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 10000u
+#define HANGS "start a process: the process that runs branch off from does not answer"
+#define DIED "start a process: the process that runs branch off from has died"
 #define OUTPUT_MAX 100000u
 
 extern char **environ;
@@ -538,6 +541,26 @@ test_stem_that_is_killed_takes_no_branch_along_and_comes_again(void **state)
     finish(&rig);
 }
 
+static void
+stop(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+}
+
+/* Stops the stem, which has ONE branch. */
+static pid_t
+stop_stem(struct child *one)
+{
+    pid_t list[4];
+
+    assert_int_equal(list_children(list, 4, child_pid(one)), 1);
+    stop(list[0]);
+    return list[0];
+}
+
 /* Those that are on their way when it dies are told an end, and are never started. */
 static void
 test_stem_that_dies_ends_those_that_wait_for_it(void **state)
@@ -545,22 +568,132 @@ test_stem_that_dies_ends_those_that_wait_for_it(void **state)
     const struct child_end *end;
     struct rig rig;
     struct child *first;
-    pid_t stem[4];
-    int status;
+    pid_t stem;
 
     (void)state;
     begin(&rig, "wait");
     first = rig.child;
-    assert_int_equal(list_children(stem, 4, child_pid(first)), 1);
-    assert_int_equal(kill(stem[0], SIGSTOP), 0);
-    assert_int_equal(waitpid(stem[0], &status, WUNTRACED), stem[0]);
+    stem = stop_stem(first);
     add_child(&rig, "exit");
-    assert_int_equal(kill(stem[0], SIGKILL), 0);
+    assert_int_equal(kill(stem, SIGKILL), 0);
     end = run(&rig);
-    assert_int_equal(end->reason, CHILD_NO_SANDBOX);
-    assert_non_null(strstr(end->detail, "start a process: "));
+    assert_int_equal(end->reason, CHILD_NOT_STARTED);
+    assert_string_equal(end->detail, DIED);
     assert_int_equal(child_pid(rig.child), 0);
     child_free(first);
+    finish(&rig);
+}
+
+/* Waits until PID, which has nothing to do, sleeps. */
+static void
+await_sleep(pid_t pid)
+{
+    char path[64], line[200];
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    for (unsigned i = 0; i < PATIENCE_MS; i++) {
+        FILE *f = fopen(path, "r");
+
+        assert_non_null(f);
+        assert_non_null(fgets(line, sizeof line, f));
+        (void)fclose(f);
+        if (strstr(line, ") S ") != NULL) {
+            return;
+        }
+        (void)poll(NULL, 0, 1);
+    }
+    fail_msg("it does not sleep: %s", line);
+}
+
+/* What it answered before it died counts, though requests lay there unread. */
+static void
+test_stem_that_dies_has_started_those_it_answered(void **state)
+{
+    struct rig rig;
+    struct child *first, *answered;
+    pid_t list[4], stem;
+
+    (void)state;
+    begin(&rig, "wait");
+    first = rig.child;
+    assert_int_equal(list_children(list, 4, child_pid(first)), 1);
+    stem = list[0];
+    add_child(&rig, "exit");
+    answered = rig.child;
+    for (unsigned i = 0; list_children(list, 4, child_pid(first)) < 2; i++) {
+        assert_true(i < PATIENCE_MS);
+        (void)poll(NULL, 0, 1);
+    }
+    await_sleep(stem);
+    stop(stem);
+    add_child(&rig, "exit");
+    assert_int_equal(kill(stem, SIGKILL), 0);
+    assert_string_equal(run(&rig)->detail, DIED);
+    child_free(rig.child);
+    rig.child = answered;
+    assert_string_equal(child_reason_word(run(&rig)->reason), "exited");
+    assert_int_equal(child_result(answered)->status, 7);
+    child_free(first);
+    finish(&rig);
+}
+
+/* It may hold up who waits for it, not for long; the next branch is another's. */
+static void
+test_stem_that_hangs_is_given_up(void **state)
+{
+    struct rig rig;
+    struct child *first, *second;
+
+    (void)state;
+    begin(&rig, "wait");
+    first = rig.child;
+    (void)stop_stem(first);
+    add_child(&rig, "exit");
+    second = rig.child;
+    assert_int_equal(child_pid(second), 0);
+    assert_int_equal(child_result(second)->reason, CHILD_NOT_STARTED);
+    assert_string_equal(child_result(second)->detail, HANGS);
+    add_child(&rig, "exit");
+    assert_int_equal(run(&rig)->status, 7);
+    assert_null(child_result(first));
+    child_free(second);
+    child_free(first);
+    finish(&rig);
+}
+
+static void
+test_child_that_is_killed_before_it_starts_ends(void **state)
+{
+    struct rig rig;
+    struct child *first;
+
+    (void)state;
+    begin(&rig, "wait");
+    first = rig.child;
+    (void)stop_stem(first);
+    add_child(&rig, "wait");
+    child_kill(rig.child, CHILD_DEADLINE, "late");
+    assert_int_equal(run(&rig)->reason, CHILD_DEADLINE);
+    assert_string_equal(child_result(rig.child)->detail, "late");
+    child_free(first);
+    finish(&rig);
+}
+
+static void
+test_child_that_cannot_be_watched_says_why(void **state)
+{
+    struct rig rig;
+    const struct child_end *end;
+
+    (void)state;
+    begin(&rig, "wait");
+    mem_fail_at(1);
+    assert_int_equal(child_pid(rig.child), 0);
+    mem_fail_at(0);
+    end = child_result(rig.child);
+    assert_non_null(end);
+    assert_int_equal(end->reason, CHILD_NOT_STARTED);
+    assert_string_equal(end->detail, "watch a process: not enough memory");
     finish(&rig);
 }
 
@@ -576,6 +709,63 @@ on_told(void *arg, pid_t pid, int why)
 
     assert_int_equal(why, 0);
     told->pid = pid;
+}
+
+/* One who asks for a branch again when it is told that there is none. */
+struct again {
+    struct told told;
+    struct stem *stem;
+    int link, count;
+};
+
+static void
+on_none(void *arg, pid_t pid, int why)
+{
+    struct again *again = arg;
+    struct stem_orders orders = {.parent = getpid(), .cpu_seconds = 1};
+    struct fault fault;
+
+    assert_int_equal(pid, -1);
+    assert_string_equal(stem_why(why), strstr(DIED, "the process"));
+    again->count++;
+    again->told.wait = (struct stem_wait){.fn = on_told, .arg = &again->told};
+    assert_int_equal(
+        stem_branch(again->stem, &orders, again->link, again->link, &again->told.wait, &fault),
+        FAULT_OK);
+}
+
+static void
+test_stem_that_dies_may_be_asked_again_at_once(void **state)
+{
+    struct stem_orders orders = {.parent = getpid(), .cpu_seconds = 1};
+    struct again again[3];
+    struct rig rig;
+    struct fault fault;
+    pid_t stem;
+    int ends[2];
+
+    (void)state;
+    begin(&rig, "wait");
+    stem = stop_stem(rig.child);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(shutdown(ends[0], SHUT_RDWR), 0);
+    for (int i = 0; i < 3; i++) {
+        again[i] = (struct again){.stem = rig.stem, .link = ends[1]};
+        again[i].told.wait = (struct stem_wait){.fn = on_none, .arg = &again[i]};
+        assert_int_equal(
+            stem_branch(rig.stem, &orders, ends[1], ends[1], &again[i].told.wait, &fault),
+            FAULT_OK);
+    }
+    assert_int_equal(kill(stem, SIGKILL), 0);
+    for (int i = 2; i >= 0; i--) {
+        stem_await(rig.stem, &again[i].told.wait);
+        assert_int_equal(again[i].count, 1);
+        assert_true(again[i].told.pid > 0);
+        assert_int_equal(waitpid(again[i].told.pid, NULL, 0), again[i].told.pid);
+    }
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    finish(&rig);
 }
 
 /* More than both sockets hold, while nobody looks at the answers: no one waits for ever.
@@ -627,6 +817,11 @@ main(int argc, char **argv)
         cmocka_unit_test(test_child_start_survives_lack_of_memory),
         cmocka_unit_test(test_stem_that_is_killed_takes_no_branch_along_and_comes_again),
         cmocka_unit_test(test_stem_that_dies_ends_those_that_wait_for_it),
+        cmocka_unit_test(test_stem_that_dies_has_started_those_it_answered),
+        cmocka_unit_test(test_stem_that_dies_may_be_asked_again_at_once),
+        cmocka_unit_test(test_stem_that_hangs_is_given_up),
+        cmocka_unit_test(test_child_that_is_killed_before_it_starts_ends),
+        cmocka_unit_test(test_child_that_cannot_be_watched_says_why),
         cmocka_unit_test(test_stem_branches_for_many_at_once),
     };
 

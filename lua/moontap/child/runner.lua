@@ -22,6 +22,7 @@ local MEANING = {
   crashed = { "crash", "the playbook's process crashed" },
   exited = { "crash", "the playbook's process left" },
   no_sandbox = { "sandbox", "no process can be shut in here" },
+  not_started = { "io", "the playbook's process could not be started" },
 }
 
 --- The error that the end of a process is.
