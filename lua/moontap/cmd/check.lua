@@ -2,6 +2,7 @@
 
 local clock = require "moontap.clock"
 local config = require "moontap.config"
+local effective = require "moontap.gate.effective"
 local json = require "moontap.json"
 local policies = require "moontap.gate.policy"
 local rules = require "moontap.gate.rules"
@@ -48,7 +49,7 @@ local function facts_of(playbook, policy, drawn)
   return {
     schedules = json.array(list:describe()), zone = list:zone(), next = fires,
     warnings = json.array(warnings), meaning = json.array(show.meaning(playbook)),
-    grants = json.array(rules.describe(set)),
+    grants = json.array(rules.describe(set)), effective = effective.of(set),
   }
 end
 
@@ -63,7 +64,8 @@ local function print_facts(one, facts)
       fire.in_zone ~= fire.nominal and (" (%s)"):format(fire.in_zone) or "",
       fire.planned ~= fire.nominal and ("   with jitter %s"):format(fire.planned) or ""))
   end
-  for _, line in ipairs(facts.grants) do print("  may       " .. line) end
+  print("  may       " .. effective.describe(facts.effective))
+  for _, line in ipairs(facts.grants) do print("  says      " .. line) end
   for _, line in ipairs(facts.warnings) do print("  warning   " .. line) end
 end
 

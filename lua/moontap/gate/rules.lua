@@ -234,8 +234,10 @@ local function create_in(layer, params)
   end
 end
 
--- What a full capture needs of the operator, whoever else grants it.
-local function full_needs(rules)
+---What a full capture still needs of the operator, whoever else grants it; nil when it has all.
+---@param rules moontap.gate.Rules
+---@return string|nil
+function M.full_needs(rules)
   for _, layer in ipairs(rules.layers) do
     local grants = layer.grants.pcaps or {}
     if layer.is_operator and layer.grants.buckets and grants.colos and grants.max_byte_limit
@@ -262,13 +264,13 @@ function M.refuses_create(rules, params)
     return denied(what, "the defaults", "a playbook captures with a filter only")
   end
   if rules.is_default and params.type ~= "simple" then
-    return denied(what, "the defaults", full_needs(rules))
+    return denied(what, "the defaults", M.full_needs(rules))
   end
   for _, layer in ipairs(rules.layers) do
     local rule = create_in(layer, params)
     if rule then return denied(what, layer.whose, rule) end
   end
-  local needs = params.type == "full" and full_needs(rules)
+  local needs = params.type == "full" and M.full_needs(rules)
   if needs then return denied(what, "the defaults", needs) end
 end
 
@@ -391,7 +393,7 @@ function M.warnings(rules)
     wants_files = wants_files or layer.grants.files ~= nil
     has_files = has_files or layer.is_operator and layer.grants.files ~= nil
   end
-  local needs = wants_full and full_needs(rules)
+  local needs = wants_full and M.full_needs(rules)
   if needs then list[1] = "grants: " .. needs end
   if wants_files and not has_files then
     list[#list + 1] = "grants: files need an entry of the operator's policy with files"
