@@ -187,10 +187,12 @@ loop_arm_timer(struct loop *loop, uint64_t now)
     if (loop->timer_fd < 0 && open_timer_fd(loop) != 0) {
         return -1;
     }
+    /* A delay, not a due time: the kernel counts both through a sleep of the machine, and
+     * libfaketime takes every due time for one of the calendar. */
     memset(&spec, 0, sizeof spec);
-    spec.it_value.tv_sec = (time_t)(due / 1000u);
-    spec.it_value.tv_nsec = (long)(due % 1000u) * 1000000L;
-    if (timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL) != 0) {
+    spec.it_value.tv_sec = (time_t)((due - now) / 1000u);
+    spec.it_value.tv_nsec = (long)((due - now) % 1000u) * 1000000L;
+    if (timerfd_settime(loop->timer_fd, 0, &spec, NULL) != 0) {
         return -1;
     }
     loop->armed_ms = due;
