@@ -278,12 +278,29 @@ child_receive_method(lua_State *L)
 static int
 open_file(lua_State *L, int arg, int *fd)
 {
+    const char *path;
+
     *fd = -1;
     if (lua_isnoneornil(L, arg)) {
         return 0;
     }
-    *fd = child_file_open(lua_tostring(L, arg + 1), lua_tostring(L, arg));
+    path = lua_tostring(L, arg);
+    *fd = child_file_open(lua_tostring(L, arg + 1), path, lua_toboolean(L, arg + 2));
     return *fd >= 0 ? 0 : -1;
+}
+
+/* What child:send returns when errno says why the file was not opened. */
+static int
+refuse_file(lua_State *L)
+{
+    int is_private = errno == EPERM;
+    struct fault fault;
+    int n;
+
+    (void)fault_set(&fault, FAULT_IO, "open %s: %s", lua_tostring(L, 3), strerror(errno));
+    n = task_fail(L, &fault);
+    lua_pushboolean(L, is_private);
+    return n + 1;
 }
 
 static int
@@ -304,8 +321,7 @@ send_on(lua_State *L, int status, lua_KContext ctx)
         return wait_for_room(L, lc, send_on);
     }
     if (open_file(L, 3, &fd) != 0) {
-        (void)fault_set(&fault, FAULT_IO, "open %s: %s", lua_tostring(L, 3), strerror(errno));
-        return task_fail(L, &fault);
+        return refuse_file(L);
     }
     if (link_send(child_link(lc->child), text, n, fd, &fault) != FAULT_OK) {
         return task_fail(L, &fault);
@@ -314,15 +330,16 @@ send_on(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* child:send(text [, path [, root]]) -> true | nil, err. The regular file at PATH,
- * no link, goes along, open for reading; with ROOT it is below that (child_file.h).
- * Waits for room. */
+/* child:send(text [, path [, root [, is_public]]]) -> true | nil, err, is_private.
+ * The regular file at PATH, no link, goes along, open for reading; with ROOT it is
+ * below that, with IS_PUBLIC it is what every user may read, else is_private is
+ * true (child_file.h). Waits for room. */
 static int
 child_send_method(lua_State *L)
 {
     (void)check_handle(L);
     (void)luaL_checkstring(L, 2);
-    lua_settop(L, 4);
+    lua_settop(L, 5);
     for (int arg = 3; arg <= 4 && !lua_isnoneornil(L, arg); arg++) {
         luaL_argcheck(L, strlen(luaL_checkstring(L, arg)) == lua_rawlen(L, arg), arg,
                       "a path cannot hold a NUL byte");

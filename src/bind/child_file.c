@@ -26,18 +26,41 @@ close_quietly(int fd)
     errno = before;
 }
 
-/* FD when it is a regular file; else -1, and FD is closed. */
+/* Closes FD; -1 with errno WHY. */
 static int
-keep_regular(int fd)
+drop(int fd, int why)
+{
+    (void)close(fd);
+    errno = why;
+    return -1;
+}
+
+/* FD when it is a regular file, and lets all users read where it is to; else -1,
+ * and FD is closed. */
+static int
+keep_regular(int fd, int is_public)
 {
     struct stat st;
 
-    if (fd < 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))) {
+    if (fd < 0) {
         return fd;
     }
-    (void)close(fd);
-    errno = EINVAL;
-    return -1;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return drop(fd, EINVAL);
+    }
+    return is_public && !(st.st_mode & S_IROTH) ? drop(fd, EPERM) : fd;
+}
+
+/* FD of a directory when it lets all users through, where it is to; else as above. */
+static int
+keep_step(int fd, int is_public)
+{
+    struct stat st;
+
+    if (fd < 0 || !is_public || (fstat(fd, &st) == 0 && (st.st_mode & S_IXOTH))) {
+        return fd;
+    }
+    return drop(fd, EPERM);
 }
 
 static int
@@ -69,24 +92,24 @@ next_step(const char **path, char name[NAME_MAX + 1])
 }
 
 int
-child_file_open(const char *root, const char *path)
+child_file_open(const char *root, const char *path, int is_public)
 {
     char name[NAME_MAX + 1];
     int fd, dir, more;
 
     if (root == NULL) {
-        return keep_regular(open(path, FILE_FLAGS));
+        return keep_regular(open(path, FILE_FLAGS), is_public);
     }
     dir = open(root, O_PATH | O_CLOEXEC | O_DIRECTORY);
     while (dir >= 0 && (more = next_step(&path, name)) != 0) {
         fd = more > 0 ? openat(dir, name, STEP_FLAGS) : -1;
         close_quietly(dir);
-        dir = fd;
+        dir = keep_step(fd, is_public);
     }
     if (dir < 0) {
         return -1;
     }
     fd = openat(dir, name, FILE_FLAGS);
     close_quietly(dir);
-    return keep_regular(fd);
+    return keep_regular(fd, is_public);
 }

@@ -78,11 +78,61 @@ describe("a run", function()
       assert.is_nil(lfs.attributes(place.dir .. name))
     end
     assert.equal(0, (place:stop()))
-    place:start() -- a playbook's own word is not enough
-    _, log = place:once("wide", 2)
-    assert.matches("/lists/targets\tdenied\n", log)
-    assert.matches("/secret\tdenied\n", log)
-    assert.matches("write /lists/a.pcap\tdenied\n", log)
+  end)
+
+  it("gets by its own word, without a policy, what all users have, and new captures", function()
+    for _, dir in ipairs { "/lists", "/lists/sub", "/lists/shut", "/away" } do
+      lfs.mkdir(place.dir .. dir)
+    end
+    for name, mode in pairs { ["lists/open"] = "644", ["lists/token"] = "640",
+                              ["away/open"] = "644",
+                              ["lists/sub/open"] = "604", ["lists/shut/open"] = "644",
+                              ["lists/there.pcap"] = "600", ["lists/shut"] = "710" } do
+      if not name:find "shut$" then place:write(name, "text\n") end
+      assert.is_true(os.execute(("chmod %s '%s/%s'"):format(mode, place.dir, name)))
+    end
+    assert(lfs.link("../away", place.dir .. "/lists/link", true))
+    assert(lfs.link("nowhere", place.dir .. "/lists/dangling.pcap", true))
+    place:simulate()
+    place:playbook("own", ([[
+      local cap = assert(pcaps.create { type = "simple", time_limit = 60, packet_limit = 20,
+        filter_v1 = { destination_port = 53 } })
+      assert(cap:wait())
+      local dir = %q
+      for _, name in ipairs { "lists/open", "lists/sub/open", "lists/token", "lists/shut/open",
+          "lists/link/open", "away/open", "state/moontap/state.db" } do
+        local f <close>, why, err = io.open(dir .. name)
+        print("read " .. name, f and f:read() or err and err.kind or why, why)
+      end
+      for _, name in ipairs { "lists/new.pcap", "lists/there.pcap", "lists/dangling.pcap",
+          "lists/cron", "lists/x.pcapng", "lists/link/new.pcap", "away/new.pcap",
+          "state/moontap/new.pcap" } do
+        local path, err = cap:download(dir .. name)
+        print("write " .. name, path and "done" or err.kind, err and err.message)
+      end]]):format(place.dir .. "/"), ("grants = { files = { %q, %q } },"):format(
+        place.dir .. "/lists", place.dir .. "/state/"))
+    place:start()
+    local _, log = place:once "own"
+    local function outcome(what)
+      local at = select(2, log:find(what .. "\t", 1, true))
+      return at and log:match("^[^\t\n]*", at + 1)
+    end
+    for what, expected in pairs {
+      ["read lists/open"] = "text", ["read lists/sub/open"] = "text",
+      ["read lists/token"] = "denied", ["read lists/shut/open"] = "denied",
+      ["read lists/link/open"] = "io", ["read away/open"] = "denied",
+      ["read state/moontap/state.db"] = "denied", ["write lists/new.pcap"] = "done",
+      ["write lists/there.pcap"] = "denied", ["write lists/dangling.pcap"] = "denied",
+      ["write lists/cron"] = "denied", ["write lists/x.pcapng"] = "done",
+      ["write lists/link/new.pcap"] = "denied", ["write away/new.pcap"] = "denied",
+      ["write state/moontap/new.pcap"] = "denied",
+    } do
+      assert.equal(expected, outcome(what), what .. " in\n" .. log)
+    end
+    assert.matches("lists/token refused: not every user of the machine may read it; the directory "
+      .. "is named by the playbook alone; an operator's policy", log, 1, true)
+    assert.is_nil(lfs.attributes(place.dir .. "/lists/cron"))
+    assert.is_nil(lfs.attributes(place.dir .. "/away/new.pcap"))
   end)
 
   it("reaches hosts that are granted, by no other way", function()

@@ -12,6 +12,8 @@ local ADDRESSES <const> = { "10.1.2.3", "10.1.2.4", "10.1.9.9", "10.9.9.9", "192
 local TYPES <const>, VERBS <const> = { "simple", "full" }, { "create", "list", "stop" }
 local COLOS <const>, BUCKETS <const> = { "ORD", "AMS" }, { "one", "two" }
 local HOSTS <const> = { "a.example", "B.example" }
+local DIRECTORIES <const> = { "/", "/srv", "/srv/in/", "/srv/in/deep", "/var" }
+local PATHS <const> = { "/srv/x", "/srv/in/x", "/srv/in/deep/x", "/srvx", "/var/x", "/etc/x" }
 
 local state = 1
 local function random(n)
@@ -36,7 +38,7 @@ local function grants()
       max_time_limit = random(2) == 1 and 50 * random(3) or nil,
       per_day = random(2) == 1 and random(9) or nil,
     } or nil,
-    buckets = some(BUCKETS), http = some(HOSTS),
+    buckets = some(BUCKETS), http = some(HOSTS), files = some(DIRECTORIES),
   }
 end
 
@@ -50,6 +52,13 @@ end
 local function within(list, address)
   for _, item in ipairs(list or { address }) do
     if prefix.contains(prefix.parse(item), prefix.parse(address)) then return true end
+  end
+  return false
+end
+
+local function below(list, path)
+  for _, dir in ipairs(list) do
+    if path:sub(1, #dir) == dir then return true end
   end
   return false
 end
@@ -84,6 +93,8 @@ describe("the effective set", function()
       assert.equal(rules.refuses_verb(set, verb) == nil, not all.verbs or has(all.verbs, verb))
       assert.equal(rules.refuses_http(set, host) == nil, has(all.http, host))
       assert.equal(rules.per_day(set), all.per_day)
+      local path = PATHS[random(#PATHS)]
+      assert.equal(rules.root_of(set, "reading", path) ~= nil, below(all.files, path))
     end
     assert.is_true(passed > 100)
   end)
@@ -100,8 +111,8 @@ describe("the effective set", function()
       'return { ["*"] = { pcaps = { destinations = { "203.0.0.0/16" }, per_day = 5 } } }')
     local words = { command.moontap, "check", "--policy", "policy", "p.lua" }
     local _, out = command.run(words, { cwd = dir })
-    assert.matches("\n  may +types simple; destinations 203.0.113.0/24; per_day 5; http none\n",
-      out)
+    assert.matches("\n  may +types simple; destinations 203.0.113.0/24; per_day 5; http none; "
+      .. "files none\n", out)
     words[#words + 1] = "--json"
     _, out = command.run(words, { cwd = dir })
     assert.same({ "simple" }, json.decode(out)[1].effective.types)

@@ -114,7 +114,7 @@ describe("rules", function()
     assert.matches("a filter only", rules.refuses_create(set, simple {}))
     assert.matches("need an entry of the operator's policy", rules.refuses_create(set, full()))
     assert.matches("none granted", rules.refuses_http(set, "example.org"))
-    assert.matches("operator's policy with files",
+    assert.matches("others need grants.files",
       select(2, rules.root_of(set, "writing", "/tmp/x")))
   end)
 
@@ -151,12 +151,14 @@ describe("rules", function()
       full { filter_v1 = { destination_address = "203.0.113.5" } }))
   end)
 
-  it("let files be only where both say, and the operator does", function()
+  it("let files be only where header and policy say", function()
     local header = { files = { "/srv/", "/var/lists" } }
     local function root(policy, path)
       return rules.root_of(rules.join("a", header, policy), "reading", path)
     end
-    assert.is_nil((root(nil, "/srv/x")))
+    assert.equal("/srv", (root(nil, "/srv/x")))
+    assert.is_nil((root(nil, "/etc/x")))
+    assert.is_nil((root({ b = { files = { "/srv" } } }, "/srv/x")))
     assert.is_nil((root({ a = {} }, "/srv/x")))
     assert.equal("/srv", (root({ a = { files = { "/srv" } } }, "/srv/in/x")))
     assert.equal("/srv/in", (root({ a = { files = { "/", "/srv/in/" } } }, "/srv/in/x")))
@@ -165,8 +167,10 @@ describe("rules", function()
     assert.is_nil((root({ a = { files = { "/srv" } } }, "/srvx")))
     assert.is_nil((root({ a = { files = { "/srv" } } }, "/srv")))
     assert.is_nil((root({ a = { files = { "/srv" } } }, "srv/x")))
-    assert.matches("files need an entry",
+    assert.matches("what every user of the machine may read",
       rules.warnings(rules.join("a", header, nil))[1])
+    assert.matches("files need each entry",
+      rules.warnings(rules.join("a", header, { ["*"] = {} }))[1])
     assert.same({}, rules.warnings(rules.join("a", header, { ["*"] = { files = { "/srv" } } })))
   end)
 

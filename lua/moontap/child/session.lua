@@ -29,10 +29,12 @@ Session.__index = Session
 --- What an effect returns to hand a file over: the process gets it open for reading.
 ---@param path string of a regular file
 ---@param root? string directory that `path` is below, without links and ".." on the way
+---@param refusal? string hand over only what the modes of the file, and of the directories below
+---   `root`, let every user of the machine read; else the effect fails as denied, with these words
 ---@return table
-function M.file(path, root)
+function M.file(path, root, refusal)
   if path:find("\0", 1, true) then error("a path cannot hold a NUL byte", 2) end
-  return setmetatable({ path = path, root = root }, FILE)
+  return setmetatable({ path = path, root = root, refusal = refusal }, FILE)
 end
 
 local SPAWN <const> = { "memory", "cpu", "frame_max", "send_max", "per_second", "output_max" }
@@ -71,7 +73,10 @@ local function send(self, frame, file)
   if not ok then return nil, errors.new("usage", text) end
   self.child:hold(self.is_virtual)
   self.sent = self.sent + 1
-  return self.child:send(text, file and file.path, file and file.root)
+  if not file then return self.child:send(text) end
+  local sent, err, is_private = self.child:send(text, file.path, file.root, file.refusal ~= nil)
+  if is_private and file.refusal then err = errors.new("denied", file.refusal) end
+  return sent, err
 end
 
 local function cancel_child(self)

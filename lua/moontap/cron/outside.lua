@@ -1,10 +1,13 @@
 -- outside: what a run reaches besides the API, on the host's side: HTTP to granted hosts, and files
--- that it downloaded or that the operator's policy lets it read.
+-- that it downloaded or that lie in granted directories. A directory that no operator's policy but
+-- only the playbook's own header names opens no more than any user of the machine has: the daemon
+-- can read its token, its state and more, and whoever writes a header may name where they lie.
 
 local child = require "moontap.child.runner"
 local errors = require "moontap.errors"
 local http = require "moontap.http"
 local rules = require "moontap.gate.rules"
+local store = require "pcaps.store"
 local sys = require "moontap.native.sys"
 
 local M = {}
@@ -66,8 +69,28 @@ function M.http(set)
   end
 end
 
----May a run write the file `path`? It lies below a directory of the operator's, and no link on the
----way leads elsewhere.
+-- Is the real path `path` the state directory, or below it?
+local function is_in_state(path)
+  local dir = store.directory()
+  dir = dir and sys.real_path(dir)
+  return dir ~= nil and (path .. "/"):sub(1, #dir + 1) == dir .. "/"
+end
+
+-- What is wrong with a file to be written at `path`, in the real directory `parent`, on the word of
+-- a header alone; or nil.
+local function unfit(path, parent)
+  if is_in_state(parent) then return "it lies in the state directory" end
+  if not path:find "%.pcap$" and not path:find "%.pcapng$" then
+    return "its name does not end in .pcap"
+  end
+  if sys.lstat(path) then return "it is there already" end
+end
+
+local OWN_WORD <const> = "the directory is named by the playbook alone; "
+  .. "an operator's policy (--policy) that names it opens more"
+
+---May a run write the file `path`? It lies below a granted directory, and no link on the way leads
+---elsewhere. Without a policy it is a new file, called as captures are.
 ---@param set moontap.gate.Rules
 ---@param path any
 ---@return boolean|nil
@@ -83,6 +106,8 @@ function M.may_write(set, path)
   if real_parent:gsub("/$", "") ~= (real_root or "?"):gsub("/$", "") .. parent:sub(#root + 1) then
     return deny(("writing %s refused: a link or \"..\" leads elsewhere"):format(path))
   end
+  local problem = not rules.has_policy(set) and unfit(path, real_parent)
+  if problem then return deny(("writing %s refused: %s; %s"):format(path, problem, OWN_WORD)) end
   return true
 end
 
@@ -96,7 +121,16 @@ function M.open(set, own)
     if own[path] then return child.file(path) end
     local root, why = rules.root_of(set, "reading", path)
     if not root then return deny(why) end
-    return child.file(path:sub(#root + 2), root == "" and "/" or root)
+    local below, refusal = path:sub(#root + 2), nil
+    root = root == "" and "/" or root
+    if not rules.has_policy(set) then
+      refusal = ("reading %s refused: not every user of the machine may read it; %s"):format(path,
+        OWN_WORD)
+      if is_in_state(("%s/%s"):format(sys.real_path(root) or root, below)) then
+        return deny(refusal)
+      end
+    end
+    return child.file(below, root, refusal)
   end
 end
 

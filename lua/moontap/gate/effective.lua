@@ -17,24 +17,41 @@ local function both(a, b)
   return list
 end
 
--- Prefixes lie in each other or apart: the inner ones are left.
-local function both_prefixes(a, b)
-  if not (a and b) then return a or b end
-  local list, seen = {}, {}
-  local function add(inner, outer)
-    local is_in = prefix.contains(assert(prefix.parse(outer)), assert(prefix.parse(inner)))
-    if is_in and not seen[inner] then
-      seen[inner], list[#list + 1] = true, inner
+-- Joins lists of what lies in each other or apart: the inner ones are left.
+local function both_inner(is_in)
+  return function(a, b)
+    if not (a and b) then return a or b end
+    local list, seen = {}, {}
+    local function add(inner, outer)
+      if is_in(inner, outer) and not seen[inner] then
+        seen[inner], list[#list + 1] = true, inner
+      end
     end
-  end
-  for _, one in ipairs(a) do
-    for _, other in ipairs(b) do
-      add(one, other)
-      add(other, one)
+    for _, one in ipairs(a) do
+      for _, other in ipairs(b) do
+        add(one, other)
+        add(other, one)
+      end
     end
+    return list
   end
-  return list
 end
+
+local both_prefixes = both_inner(function(inner, outer)
+  return prefix.contains(assert(prefix.parse(outer)), assert(prefix.parse(inner)))
+end)
+
+local both_directories = both_inner(function(inner, outer)
+  return inner:sub(1, #outer) == outer
+end)
+
+-- Each ends in one slash, so that what begins with it is below it.
+local function as_directories(list)
+  local directories = {}
+  for i, item in ipairs(list) do directories[i] = item:gsub("/*$", "/") end
+  return directories
+end
+
 
 local function least(a, b)
   return a and b and math.min(a, b) or a or b
@@ -52,10 +69,10 @@ local PCAPS <const> = {
   max_byte_limit = least, max_packet_limit = least, max_time_limit = least, per_day = least,
 }
 
----What all layers leave: the fields of grants, where absent ones do not bound. `types` and `http`
----are always there. Directories of `files` are those of the rules (rules.root_of): not told here.
+---What all layers leave: the fields of grants, where absent ones do not bound. `types`, `http` and
+---`files` are always there. Files that a run has downloaded are its own beside those.
 ---@param set moontap.gate.Rules
----@return { types: string[], http: string[], buckets?: string[], colos?: string[],
+---@return { types: string[], http: string[], files: string[], buckets?: string[], colos?: string[],
 ---  destinations?: string[], sources?: string[], verbs?: string[], max_byte_limit?: integer,
 ---  max_packet_limit?: integer, max_time_limit?: integer, per_day?: integer }
 function M.of(set)
@@ -66,14 +83,17 @@ function M.of(set)
     all.types = both(all.types, pcaps.types or { "simple" })
     all.buckets = both(all.buckets, layer.grants.buckets)
     all.http = both(all.http, in_small_letters(layer.grants.http or {}))
+    local files = layer.grants.files or layer.is_operator and {}
+    all.files = both_directories(all.files, files and as_directories(files) or nil)
   end
+  all.files = all.files or {}
   if rules.full_needs(set) then all.types = both(all.types, { "simple" }) end
   return all
 end
 
 local ORDER <const> = {
   "types", "verbs", "destinations", "sources", "max_time_limit", "max_packet_limit",
-  "max_byte_limit", "per_day", "colos", "buckets", "http",
+  "max_byte_limit", "per_day", "colos", "buckets", "http", "files",
 }
 
 ---In one line.

@@ -122,8 +122,9 @@ end
 -- Joining ----------------------------------------------------------------------------------
 
 ---@class moontap.gate.Layer
----@field whose string "the playbook", "the operator's policy (…)"
+---@field whose string "the playbook's grants", "the operator's policy (…)"
 ---@field grants table
+---@field is_operator boolean
 
 ---@class moontap.gate.Rules
 ---@field layers moontap.gate.Layer[]
@@ -145,7 +146,9 @@ end
 ---@return moontap.gate.Rules
 function M.join(name, header, policy)
   local layers, patterns, matching = {}, {}, {}
-  if header then layers[1] = { whose = "the playbook's grants", grants = header } end
+  if header then
+    layers[1] = { whose = "the playbook's grants", grants = header, is_operator = false }
+  end
   for pattern in pairs(policy or {}) do patterns[#patterns + 1] = pattern end
   table.sort(patterns)
   for _, pattern in ipairs(patterns) do
@@ -346,8 +349,18 @@ local function dir_above(layer, path)
   return found
 end
 
----The granted directory below which the file `path` may be read or written; or nil and why not. The
----operator has to name it: a playbook's own word would open all that the daemon can reach.
+---Does the operator have a policy? Else a playbook's own header is all there is.
+---@param rules moontap.gate.Rules
+---@return boolean
+function M.has_policy(rules)
+  for _, layer in ipairs(rules.layers) do
+    if layer.is_operator then return true end
+  end
+  return false
+end
+
+---The granted directory below which the file `path` may be read or written; or nil and why not.
+---What a playbook's own header names without a policy opens less of it (cron/outside.lua).
 ---@param rules moontap.gate.Rules
 ---@param what "reading"|"writing"
 ---@param path string
@@ -356,16 +369,17 @@ end
 function M.root_of(rules, what, path)
   what = ("%s %s"):format(what, path)
   local root
+  local has_policy = M.has_policy(rules)
   for _, layer in ipairs(rules.layers) do
     local dir = dir_above(layer, path)
     if not dir and (layer.grants.files or layer.is_operator) then
       return nil, denied(what, layer.whose, "files")
     end
-    if layer.is_operator and (not root or #dir > #root) then root = dir end
+    if layer.is_operator == has_policy and dir and (not root or #dir > #root) then root = dir end
   end
   if not root then
     return nil, denied(what, "the defaults", "files: a playbook has what it downloads to the "
-      .. "capture directory; others need an entry of the operator's policy with files")
+      .. "capture directory; others need grants.files")
   end
   return root
 end
@@ -387,16 +401,20 @@ end
 ---@param rules moontap.gate.Rules
 ---@return string[]
 function M.warnings(rules)
-  local list, wants_full, wants_files, has_files = {}, false, false, false
+  local list, wants_full, has_files, lacks_files = {}, false, false, false
   for _, layer in ipairs(rules.layers) do
     wants_full = wants_full or in_list((layer.grants.pcaps or {}).types or {}, "full")
-    wants_files = wants_files or layer.grants.files ~= nil
-    has_files = has_files or layer.is_operator and layer.grants.files ~= nil
+    has_files = has_files or layer.grants.files ~= nil
+    lacks_files = lacks_files or layer.is_operator and layer.grants.files == nil
   end
   local needs = wants_full and M.full_needs(rules)
   if needs then list[1] = "grants: " .. needs end
-  if wants_files and not has_files then
-    list[#list + 1] = "grants: files need an entry of the operator's policy with files"
+  if has_files and lacks_files then
+    list[#list + 1] = "grants: files need each entry of the operator's policy that names the "
+      .. "playbook to have files"
+  elseif has_files and not M.has_policy(rules) then
+    list[#list + 1] = "grants: without an operator's policy, files open what every user of the "
+      .. "machine may read, and take new .pcap files"
   end
   return list
 end
