@@ -17,7 +17,7 @@ after_each(function() tempdir.remove(dir) end)
 
 local function check()
   local status, out, err = command.run({ command.moontap, "check", "--json", "pb" },
-    { cwd = dir, limit = 30 })
+    { cwd = dir })
   assert.is_true(status < 2, err)
   local found = {}
   for _, one in ipairs(json.decode(out).playbooks or json.decode(out)) do

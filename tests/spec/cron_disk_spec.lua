@@ -47,7 +47,7 @@ describe("a full disk under the daemon", function()
     fill(disk, function() return process.stderr():find(words, 1, true) end)
     local before = place:runs "tick"
     place:await("tries, and the end of the long run", function()
-      return place:metrics():find('runs_total{playbook="long",result="ok"} 1', 1, true)
+      return place:get("/metrics"):find('runs_total{playbook="long",result="ok"} 1', 1, true)
         and select(2, process.stderr():gsub(words, "")) >= 3
     end)
     assert.equal(#before, #place:runs "tick")
@@ -56,8 +56,10 @@ describe("a full disk under the daemon", function()
     place:await_runs("tick", #before + 3)
 
     local dues = place:history "tick"
+    local is_decided = false -- the newest may still wait for the run before them
     for i, due in ipairs(dues) do
-      assert.equal("fired", due.verdict)
+      is_decided = is_decided or due.verdict ~= nil
+      assert.equal(is_decided and "fired" or nil, due.verdict)
       assert.is_true(i == 1 or due.nominal == dues[i - 1].nominal - 1)
     end
     local seen = {}
@@ -118,9 +120,8 @@ describe("a zone whose file changes under the daemon", function()
       process.signal "HUP" -- which looks at once; else it is seen within a minute
       return place:succeeds("history", "--events"):match "zone +yearly +[^\n]*"
     end)
-    local year = tonumber(os.date "!%Y") + 1
-    assert.matches(("Here has changed: the next due time moved from %d%%-12%%-31T15:00:00Z to "
-      .. "%d%%-12%%-31T18:30:00Z"):format(year - 1, year - 1), text)
+    assert.matches("Here has changed: the next due time moved from %d+%-12%-31T15:00:00Z to "
+      .. "%d+%-12%-31T18:30:00Z", text)
     place:stop()
   end)
 end)

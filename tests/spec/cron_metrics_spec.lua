@@ -1,11 +1,11 @@
 -- /metrics as Prometheus reads it: the whole set, from the start, and what a run leaves in it.
 
 local exposition = require "support.exposition"
-local places = require "support.place"
+local daemons = require "support.daemon"
 
 local place
 
-before_each(function() place = places.new() end)
+before_each(function() place = daemons.new() end)
 after_each(function() place:close() end)
 
 -- Of each playbook: the values of the label beside its name; none: one series.
@@ -64,7 +64,7 @@ describe("/metrics", function()
     assert.same(expected { "a/b.c-d", "two" }, set)
     assert.matches('^moontap_build_info{tzdb="%d%d%d%d%l",version="[%d.]+"}$', build)
     place:once "two"
-    place:once("a/b.c-d", 1)
+    place:once "a/b.c-d"
     local _, after = exposition.read(place:get "/metrics")
     local function of(name, playbook)
       return after[("moontap_playbook_%s{playbook=%q}"):format(name, playbook)]

@@ -3,7 +3,7 @@
 
 local command = require "support.command"
 local lfs = require "lfs"
-local places = require "support.place"
+local daemons = require "support.daemon"
 
 -- Answers each request with the same bytes.
 local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1");
@@ -14,7 +14,7 @@ local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr
 
 local place, peer
 
-before_each(function() place = places.new() end)
+before_each(function() place = daemons.new() end)
 after_each(function()
   if peer then peer.signal "KILL" peer.wait() end
   peer = nil
@@ -54,16 +54,16 @@ describe("a run", function()
       end]]):format(place.dir)
     assert(lfs.link("..", place.dir .. "/lists/way", true))
     place:playbook("wide", tries .. writes, ("grants = { files = { %q } },"):format(place.dir))
-    place:start { "--policy", place.dir .. "/policy.lua" }
+    place:start { args = { "--policy", place.dir .. "/policy.lua" } }
     -- the entry for all names no directory: every entry that matches has to pass
     local _, log = place:once "may"
     assert.matches("magic\ttrue\n", log)
     assert.matches("/lists/targets\tdenied\n", log)
-    assert.equal(0, (place:stop()))
+    place:stop()
     place:write("policy.lua", ([[return { ["*"] = { files = { %q } } }]]):format(
       place.dir .. "/lists"))
-    place:start { "--policy", place.dir .. "/policy.lua" }
-    _, log = place:once("wide", 1)
+    place:start { args = { "--policy", place.dir .. "/policy.lua" } }
+    _, log = place:once "wide"
     assert.matches("/lists/targets\t203.0.113.10\n", log)
     assert.matches("/lists/link\tio\n", log)
     assert.matches("/secret\tdenied\n", log)
@@ -77,7 +77,7 @@ describe("a run", function()
     for _, name in ipairs { "/b.pcap", "/c.pcap", "/d.pcap" } do
       assert.is_nil(lfs.attributes(place.dir .. name))
     end
-    assert.equal(0, (place:stop()))
+    place:stop()
   end)
 
   it("gets by its own word, without a policy, what all users have, and new captures", function()
@@ -171,7 +171,7 @@ describe("a run", function()
     assert.equal("denied", outcome "http://127.0.0.1\\@127.0.0.2:PORT/")
     assert.equal("denied", outcome "file:///etc/passwd")
     assert.equal("denied", outcome "http://localhost:PORT/file")
-    _, log = place:once("none", 1)
+    _, log = place:once "none"
     assert.equal("denied", outcome "http://127.0.0.1:PORT/")
   end)
 end)

@@ -1,11 +1,11 @@
 -- Runs of the daemon as a user sees them: what becomes of their effects, their logs, their pings.
 
 local command = require "support.command"
-local places = require "support.place"
+local daemons = require "support.daemon"
 
 local place
 
-before_each(function() place = places.new() end)
+before_each(function() place = daemons.new() end)
 after_each(function() place:close() end)
 
 local CREATE <const> = [[
@@ -24,26 +24,17 @@ describe("a run that ends while a create is under way", function()
       events[#events + 1] = row.event
     end
     assert.same({ "create.wanted", "create.sending", "create.done" }, events)
-    assert.equal(0, (place:stop()))
+    place:stop()
   end)
 
   it("stops a full capture that its run knows nothing of", function()
     place:simulate()
-    place:write("policy.lua", [[return { ["*"] = { pcaps = { types = { "full" },
-      colos = { "ams01" }, max_byte_limit = 1000000, per_day = 5 }, buckets = { "captures" } } }]])
-    place:succeeds("run", "-e", [[
-      local bucket = "s3://captures/x?region=a"
-      local ownership = assert(pcaps.ownership.create { destination_conf = bucket })
-      local f = assert(io.open("bucket/s3/captures/x/" .. ownership.filename))
-      assert(pcaps.ownership.validate { destination_conf = bucket,
-        ownership_challenge = f:read "a" })]])
+    place:write("policy.lua", ('return { ["*"] = { %s } }'):format(daemons.FULL_GRANTS))
+    place:validate_bucket()
     place:succeeds("sim", "fault", "create:late_answer,seconds=1")
-    place:playbook("left", [[
-      local cap, err = moontap.timeout(0.5, pcaps.create, { type = "full", colo_name = "ams01",
-        time_limit = 30000, byte_limit = 1000000, destination_conf = "s3://captures/x?region=a",
-        filter_v1 = { destination_port = 53 } })
-      print(cap, err.kind)]])
-    place:start { "--policy", place.dir .. "/policy.lua" }
+    place:playbook("left", ([[local cap, err = moontap.timeout(0.5, pcaps.create, %s)
+      print(cap, err.kind)]]):format(daemons.FULL))
+    place:start { args = { "--policy", place.dir .. "/policy.lua" } }
     local one, log = place:once "left"
     assert.equal("ok", one.state)
     assert.matches("nil\ttimeout\n", log)
@@ -57,11 +48,11 @@ describe("a run that ends while a create is under way", function()
     place:playbook("third", [[local _, err = pcaps.create({ type = "simple", time_limit = 60,
       packet_limit = 20, filter_v1 = { destination_port = 53 } }, { deadline = "1s" })
       print(err.kind, err.free_at > os.time())]])
-    place:start({ "--speed", "1" })
+    place:start { args = { "--speed", "1" } }
     place:once "first"
-    place:once("second", 1)
+    place:once "second"
     assert.matches("abandoned", place:succeeds("audit", "show"))
-    local _, log = place:once("third", 2)
+    local _, log = place:once "third"
     assert.matches("quota\ttrue\n", log)
   end)
 end)
@@ -80,7 +71,7 @@ describe("the ping of a run", function()
   it("has one beside it that says that schedules are kept", function()
     peer = command.start { "perl", "-MIO::Socket::INET", "-e", PEER, "0" }
     local port = command.poll(function() return peer.stdout():match "^(%d+)\n" end)
-    place:start { "--heartbeat", ("http://127.0.0.1:%s/beat"):format(port) }
+    place:start { args = { "--heartbeat", ("http://127.0.0.1:%s/beat"):format(port) } }
     command.poll(function() return peer.stdout():find("POST /beat HTTP/1.1", 1, true) end)
     local status, _, err = place:run("cron", "--heartbeat", "nonsense", place.dir .. "/pb")
     assert.equal(2, status)
@@ -94,8 +85,8 @@ describe("the ping of a run", function()
       ('ping = "http://127.0.0.1:%s/x/",'):format(port))
     place:start()
     place:succeeds("trigger", "told")
-    command.poll(function() return #place:list("runs", "--open", "--json") > 0 end)
-    assert.equal(0, (place:stop()))
+    place:await("its run", function() return #place:runs "told" > 0 end)
+    place:stop()
     assert.matches("^%d+\nPOST /x/start%?rid=00000000%-0000%-4000%-8000%-000000000001 HTTP/1.1\r\n"
       .. "POST /x%?rid=00000000%-0000%-4000%-8000%-000000000001 HTTP/1.1\r\n$", peer.stdout())
   end)

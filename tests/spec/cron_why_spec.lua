@@ -2,12 +2,12 @@
 
 local clock = require "moontap.clock"
 local dues = require "moontap.state.dues"
-local places = require "support.place"
+local daemons = require "support.daemon"
 local states = require "moontap.state"
 
 local place, state
 
-before_each(function() place = places.new() end)
+before_each(function() place = daemons.new() end)
 after_each(function()
   if state then state:close() end
   state = nil

@@ -94,7 +94,7 @@ local function list_settled()
   command.poll(function()
     caps = sim:list_all()
     return sim:query "SELECT count(*) FROM intents WHERE settled IS NULL" == "0\n"
-  end, 10, "an outcome of each create")
+  end, "an outcome of each create")
   return caps
 end
 

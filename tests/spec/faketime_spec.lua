@@ -61,7 +61,7 @@ describe("a night of the changed clock", function()
       command.poll(function()
         dues = history(nights[i])
         return dues[#dues] and dues[#dues] >= "02:00"
-      end, 50, "the end of the night")
+      end, "the end of the night")
       assert.same(expected, table.move(dues, 1, #expected, 1, {}))
     end
   end)

@@ -35,7 +35,7 @@ end
 
 local function start(code, changes)
   return command.start({ command.moontap, "run", "--speed", tostring(SPEED), "-e", code },
-    { cwd = dir, env = with(changes), limit = 120 })
+    { cwd = dir, env = with(changes) })
 end
 
 local function run(code, changes)
@@ -167,13 +167,13 @@ print(ids[1] == ids[2] and ids[2] == ids[3])]]):format(SIMPLE, SIMPLE))
     start_simulator("--speed", "10") -- a slot every six seconds
     local function begin()
       return command.start({ command.moontap, "run", "--speed", "10", "-e", CREATE },
-        { cwd = dir, env = env, limit = 60 })
+        { cwd = dir, env = env })
     end
     assert.equal(0, (begin().wait()))
     local still = begin()
     command.poll(function()
       return query "SELECT count(*) FROM intents WHERE state = 'wanted'" == "1\n"
-    end, 10, "it stands in the queue")
+    end, "it stands in the queue")
     still.signal "STOP"
     query "UPDATE intents SET deadline = 1 WHERE state = 'wanted'"
     assert.equal(0, (begin().wait()))
@@ -244,7 +244,7 @@ repeat
 until not failed
 print(n)]]
     local status, out, err = command.run({ command.moontap, "run", "--speed", "1000", "-e", code },
-      { cwd = dir, env = env, limit = 110 })
+      { cwd = dir, env = env })
     assert.equal(0, status, err)
     assert.is_true(tonumber(out) > 100)
     assert.same(listed(), journaled())
@@ -415,15 +415,15 @@ end
     local runs = {}
     for i, name in ipairs { "leader", "sharer" } do
       runs[i] = command.start({ command.moontap, "run", "--speed", tostring(SPEED), "-e",
-        FULL .. WAIT, "--", dir .. "/" .. name }, { cwd = dir, env = env, limit = 120 })
+        FULL .. WAIT, "--", dir .. "/" .. name }, { cwd = dir, env = env })
       command.poll(function()
         return query "SELECT count(*) FROM intents WHERE state = 'wanted'" == i .. "\n"
-      end, 20, name)
+      end, name)
     end
     assert.equal(0, (command.run({ command.moontap, "stop", before }, { env = env })))
     local ids = {}
     for i, run_of in ipairs(runs) do
-      ids[i] = command.poll(function() return run_of.stdout():match "(%x+)\n" end, 40, "its id")
+      ids[i] = command.poll(function() return run_of.stdout():match "(%x+)\n" end, "its id")
     end
     assert.equal(ids[1], ids[2])
     local status, _, err = command.run({ command.moontap, "stop", ids[1] }, { env = env })
@@ -447,7 +447,7 @@ end
     for _, signal in ipairs { "TERM", "KILL" } do
       local process = start(FULL .. (signal == "TERM" and "claim() " or "")
         .. "print(full().id) io.stdout:flush() moontap.sleep(100)")
-      local id = command.poll(function() return process.stdout():match "(%x+)\n" end, 20, "an id")
+      local id = command.poll(function() return process.stdout():match "(%x+)\n" end, "an id")
       process.signal(signal)
       process.wait()
       if signal == "KILL" then succeeds "assert(pcaps.list())" end
@@ -460,7 +460,7 @@ end
     succeeds(FULL .. "claim()")
     local others = start(FULL .. "local c = full({ detach = true }) print(c.id) "
       .. "io.stdout:flush() moontap.sleep(2) c:stop()", { XDG_STATE_HOME = dir .. "/elsewhere" })
-    command.poll(function() return others.stdout():match "%x+\n" end, 20, "the other capture")
+    command.poll(function() return others.stdout():match "%x+\n" end, "the other capture")
     local out = succeeds(FULL .. "print(full({ detach = true }).id)")
     assert.is_string(out:match "%x+")
     assert.equal(0, (others.wait()))

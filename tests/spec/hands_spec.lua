@@ -166,7 +166,7 @@ describe("a create that is not answered", function()
     command.poll(function()
       return place:run("captures", "--state", "st", "--json", "--read-only") == 0
         and place:query "SELECT count(*) FROM intents WHERE state = 'sending'" == "1\n"
-    end, 30, "the create")
+    end, "the create")
     process.signal "INT"
     local status, out, err = process.wait()
     assert.same({ 6, "" }, { status, out })
@@ -243,7 +243,7 @@ describe("a full capture", function()
       BUCKET, "--yes", "--time-limit", "8h", full() }, { cwd = place.dir, env = place.env })
     local id = command.poll(function()
       return select(2, place:run("captures", "--json")):match '"id": "(%x+)"'
-    end, 30, "the capture")
+    end, "the capture")
     process.signal "INT"
     local status, _, err = process.wait()
     assert.equal(4, status)

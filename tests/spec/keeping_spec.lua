@@ -50,7 +50,7 @@ local function capture_to_the_end()
   command.poll(function()
     capture()
     return place:query "SELECT at > 0 FROM marks WHERE name = 'purging'" == "1\n"
-  end, 30, "a whole purge")
+  end, "a whole purge")
 end
 
 local function verify()
@@ -113,7 +113,7 @@ describe("what is too old", function()
     local daemon = command.start({ command.moontap, "cron", "--state", "st", "pb" },
       { cwd = place.dir, env = place.env })
     finally(function() daemon.stop() end)
-    command.poll(function() return not exists(one) end, 30, "the purge")
+    command.poll(function() return not exists(one) end, "the purge")
   end)
 
   it("is not left to nobody by a command that ends before it is done", function()

@@ -40,12 +40,12 @@ local function with(changes)
 end
 
 local function moontap(...)
-  return command.run({ command.moontap, ... }, { cwd = dir, env = env, limit = 120 })
+  return command.run({ command.moontap, ... }, { cwd = dir, env = env })
 end
 
 local function run(code, changes)
   return command.run({ command.moontap, "run", "--speed", tostring(SPEED), "-e", code },
-    { cwd = dir, env = with(changes), limit = 120 })
+    { cwd = dir, env = with(changes) })
 end
 
 local function succeeds(code, changes)
@@ -135,7 +135,7 @@ print(cap.id)]]):format(SIMPLE)):match "%x+"
       CREATE .. CREATE .. CREATE }, { cwd = dir, env = env })
     command.poll(function()
       return query("SELECT count(*) FROM intents WHERE state = 'wanted'") == "1\n"
-    end, 20, "somebody who waits")
+    end, "somebody who waits")
     _, out = moontap "captures"
     assert.matches("waits for its slot", out)
     waiting.stop()
@@ -241,7 +241,7 @@ describe("captures --follow", function()
         if entry and entry.id == id and entry.status == status then return entry end
       end
       return nil
-    end, 20, status)
+    end, status)
   end
 
   for _, signal in ipairs { "TERM", "INT" } do
@@ -255,7 +255,7 @@ describe("captures --follow", function()
       assert.is_false(wait_for(process, second, "success").ours)
       local count = #lines(process)
       succeeds(("assert(pcaps.download('%s', 'x.pcap'))"):format(first))
-      command.poll(function() return #lines(process) > count end, 20, "the file")
+      command.poll(function() return #lines(process) > count end, "the file")
       assert.matches("x.pcap$", json.decode(lines(process)[count + 1]).file)
       process.signal(signal)
       local status, out, err = process.wait()
@@ -274,7 +274,7 @@ describe("captures --follow", function()
     start_simulator()
     local process = follow { "--json" }
     succeeds(CREATE)
-    command.poll(function() return #lines(process) > 0 end, 20, "a line")
+    command.poll(function() return #lines(process) > 0 end, "a line")
     assert.equal(0, (moontap("sim", "fault", "list:error_html,status=503,count=5")))
     local id = succeeds(CREATE, { XDG_STATE_HOME = dir .. "/elsewhere" }):match "%x+"
     wait_for(process, id, "success")
@@ -294,7 +294,7 @@ describe("captures --follow", function()
     succeeds(CREATE)
     local line = '"$0" captures --follow --json | head -n 1; echo "${PIPESTATUS[0]}"'
     local status, out, err = command.run({ "bash", "-c", line, command.moontap },
-      { cwd = dir, env = env, limit = 30 })
+      { cwd = dir, env = env })
     assert.equal(0, status)
     assert.equal("", err)
     assert.matches("^{[^\n]+}\n0\n$", out)
@@ -304,7 +304,7 @@ describe("captures --follow", function()
     start_simulator()
     local id = succeeds(CREATE):match "%x+"
     local process = follow {}
-    command.poll(function() return #lines(process) > 0 end, 20, "a line")
+    command.poll(function() return #lines(process) > 0 end, "a line")
     assert.equal(0, (process.stop()))
     assert.is_string(id)
   end)
@@ -348,7 +348,7 @@ assert(moontap.all { ask(1, "low"), ask(20, "high") })]]):format(SIMPLE)
       return sys.stat(dir .. "/state/moontap/state.db") and select(2, command.run { "sqlite3",
         dir .. "/state/moontap/state.db", "SELECT count(*) FROM intents WHERE state = 'wanted' "
           .. "AND (SELECT count(*) FROM intents) = 3" }) == "2\n"
-    end, 20, "two who wait")
+    end, "two who wait")
     simulator.stop()
     simulator = nil
     env.CLOUDFLARE_API_TOKEN = false
@@ -510,7 +510,7 @@ local f = assert(io.open("ready", "w"))
 f:close()
 while not io.open "go" do moontap.sleep(0.01) end
 print(full({ detach = true, deadline = "30s" }).id)]] }, { cwd = dir, env = env })
-    command.poll(function() return sys.stat(dir .. "/ready") end, 20, "the one who waits")
+    command.poll(function() return sys.stat(dir .. "/ready") end, "the one who waits")
     assert.equal(137, (run(FULL .. "full()", { MOONTAP_KILL_AT = "answered" })))
     assert(sys.write_file(dir .. "/go", ""))
     local status, out, err = waiting.wait()

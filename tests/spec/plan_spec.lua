@@ -274,11 +274,11 @@ assert(pcaps.create { type = "simple", time_limit = math.random(1, 60), packet_l
     assert.is_true(step.slot.wait > 30 and step.slot.wait <= 60)
     assert.equal("the last create was less than a minute ago", step.slot.why)
     local waiting = command.start({ command.moontap, "run", "-e", CREATE },
-      { cwd = dir, env = env, limit = 100 })
+      { cwd = dir, env = env })
     command.poll(function()
       step = plan(CREATE).steps[1]
       return step.slot.wait > 60
-    end, 20, "the other in the queue")
+    end, "the other in the queue")
     assert.is_true(step.slot.wait <= 120)
     assert.equal("1 of this machine is before it", step.slot.why)
     waiting.stop()
@@ -348,7 +348,7 @@ os.execute "report"]]):format(id))
     local process = command.start({ command.moontap, "run", "--dry-run", "-e",
       "os.execute 'a' print 'here' io.stdout:flush() while true do end" },
       { cwd = dir, env = env })
-    command.poll(function() return process.stderr():find "here" end, 20, "its output")
+    command.poll(function() return process.stderr():find "here" end, "its output")
     process.signal "INT"
     local status, out = process.wait()
     assert.equal(4, status)

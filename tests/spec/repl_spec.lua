@@ -36,7 +36,7 @@ local function insist(keys, pattern)
     screen.type(keys)
     moontap.sleep(0.2)
     return screen.screen():find(pattern, before + 1)
-  end, 2, pattern)
+  end, pattern)
   moontap.sleep(0.2)
   screen.skip()
 end
@@ -352,7 +352,7 @@ describe("the prompt", function()
     screen.resize(24, 40)
     command.poll(function()
       return run("('x '):rep(3), { a = ('y'):rep(12), b = ('z'):rep(12) }"):find "{\r\n"
-    end, 10, "a narrower screen")
+    end, "a narrower screen")
     leave()
   end)
 
@@ -386,7 +386,7 @@ describe("the prompt", function()
     screen.expect('"end".*' .. PROMPT)
     assert.equal(descriptors, command.poll(function()
       return count_descriptors() == descriptors and descriptors
-    end, 5, "no more descriptors than before"))
+    end, "no more descriptors than before"))
     screen.type "\21:quit\r"
     local status, _, restored = screen.finish()
     assert.equal(0, status)

@@ -11,7 +11,7 @@ local task = require "moontap.native.task"
 local file, pattern = arg[1], arg[2]
 local _ENV = require "_G" -- busted changes what its functions see; a script's globals are strict
 local VIRTUAL_START = 1767268800 -- 2026-01-01T12:00:00Z
-local SETTLE_SECONDS = 2         -- what was cancelled may need some turns to end
+local SETTLE_SECONDS = 60        -- what was cancelled may need some turns to end
 
 local function read_first_line(path)
   local f <close> = assert(io.open(path))

@@ -98,7 +98,7 @@ describe("sweep", function()
       return sys.stat(place.dir .. "/st/state.db") and place:query(
         "SELECT count(*) FROM sqlite_master WHERE name = 'captures'") == "1\n"
         and place:query "SELECT count(*) FROM intents WHERE state = 'wanted'" == "1\n"
-    end, 30, "the second window")
+    end, "the second window")
     process.signal "INT"
     local status, out = process.wait()
     assert.equal(4, status)

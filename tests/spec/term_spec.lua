@@ -128,7 +128,7 @@ describe("a terminal", function()
       screen.type "!print(t:width())\r"
       screen.expect "got.*sim\27%[0m> "
       return screen.screen():find("40\r\n", 1, true)
-    end, 10, "the new width")
+    end, "the new width")
     leave()
   end)
 

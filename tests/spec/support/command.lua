@@ -8,7 +8,8 @@ local tempdir = require "support.tempdir"
 
 local M = {}
 
-local LIMIT_SECONDS = 60
+-- For what should take a moment: a busy machine may take its time, and a test does not mind.
+local LIMIT_SECONDS = 240
 local POLL_SECONDS = 0.01
 
 M.moontap = os.getenv("MOONTAP_BIN") or "moontap"
@@ -30,18 +31,19 @@ function M.read_file(path)
   return f and f:read("a")
 end
 
---- Calls `fn` until it returns something true, at most `limit` seconds; returns that.
+--- Calls `fn` until it returns something true; returns that. It gives up after minutes, which are
+--- counted in turns: a machine that stands still uses up none.
 ---@param fn fun(): any
----@param limit? number
----@param what? string
-function M.poll(fn, limit, what)
-  local turns = math.ceil((limit or LIMIT_SECONDS) / POLL_SECONDS)
-  for _ = 1, turns do
+---@param what? string what the failure says
+---@param seconds? number for what has a longer limit of its own
+function M.poll(fn, what, seconds)
+  local limit = math.max(seconds or 0, LIMIT_SECONDS)
+  for _ = 1, math.ceil(limit / POLL_SECONDS) do
     local value = fn()
     if value then return value end
     sleep(POLL_SECONDS)
   end
-  error(("gave up after %s s waiting for %s"):format(limit or LIMIT_SECONDS, what or "?"), 2)
+  error(("gave up after %s s waiting for %s"):format(limit, what or "?"), 2)
 end
 
 local function command_line(argv)
@@ -69,12 +71,13 @@ end
 --- Starts `argv` in the background.
 ---@param argv string[]
 ---@param options? table `cwd`; `env`, variables to set, or to remove where the value is false;
----   `stdin`, its text; `limit`, seconds after which it is killed
+---   `stdin`, its text; `limit`, seconds after which it is killed, where the usual are too few
 ---@return table process `wait()` -> status, stdout, stderr; `signal(name)`;
 ---   `has_ended()`; `pid`
 function M.start(argv, options)
   options = options or {}
   local dir = tempdir.new()
+  local limit = math.max(options.limit or 0, LIMIT_SECONDS)
   local input = "/dev/null"
   if options.stdin then
     input = dir .. "/stdin"
@@ -84,19 +87,19 @@ function M.start(argv, options)
   local line = ("cd %s && { ( %s timeout -k 5 %d %s <%s >%s/stdout 2>%s/stderr & "
     .. "echo $! >%s/pid; wait $!; echo $? >%s/status.new; mv %s/status.new %s/status ) "
     .. "2>%s/shell & }"):format(
-    M.quote(options.cwd or "."), environment(options.env, dir), options.limit or LIMIT_SECONDS,
+    M.quote(options.cwd or "."), environment(options.env, dir), limit,
     command_line(argv), M.quote(input), dir, dir, dir, dir, dir, dir, dir)
   assert(os.execute(line))
   local guard = M.poll(function() -- the timeout that watches the command
     local text = M.read_file(dir .. "/pid")
     return text and text:match("(%d+)\n")
-  end, 10, "the start of " .. argv[1])
+  end, "the start of " .. argv[1])
   local process = {
     pid = tonumber(M.poll(function()
       local children = M.read_file(("/proc/%s/task/%s/children"):format(guard, guard))
       return not children and guard or children:match("%d+")
         or (M.read_file(dir .. "/status") and guard)
-    end, 10, "the start of " .. argv[1])),
+    end, "the start of " .. argv[1])),
   }
 
   --- Sends a signal to the command.
@@ -112,10 +115,10 @@ function M.start(argv, options)
   function process.has_ended() return M.read_file(dir .. "/status") ~= nil end
 
   --- Waits for the end; returns exit status (128 + n after signal n), stdout, stderr.
-  function process.wait(limit)
+  function process.wait()
     local status = tonumber(M.poll(function()
       return M.read_file(dir .. "/status")
-    end, (limit or options.limit or LIMIT_SECONDS) + 10, "the end of " .. argv[1]))
+    end, "the end of " .. argv[1], limit + 10))
     local out, err = process.stdout(), process.stderr()
     tempdir.remove(dir)
     return status, out, err

@@ -2,17 +2,12 @@
 -- through the built program.
 
 local assert = require "luassert"
-local clock = require "moontap.clock"
 local command = require "support.command"
 local json = require "moontap.json"
 local lfs = require "lfs"
-local sleep = require "moontap.native.task".sleep
 local tempdir = require "support.tempdir"
 
 local M = {}
-
-local LIMIT <const> = 40
-local POLL <const> = 0.02
 
 M.SPEED = 100
 M.NEVER = "0 0 1 1 *"
@@ -124,14 +119,10 @@ end
 
 --- Polls until `fn` returns something true; returns that.
 function Place:await(what, fn)
-  local ends = clock.boot() + LIMIT -- a look may be a command, which takes its time
-  repeat
-    local value = fn()
-    if value then return value end
-    sleep(POLL)
-  until clock.boot() > ends
-  error(("gave up after %d s waiting for %s\n%s\nthe daemon said: %s"):format(LIMIT, what,
-    select(2, self:run "runs"), self.daemon and self.daemon.stderr() or "-"), 2)
+  local has_come, found = pcall(command.poll, fn, what)
+  if has_come then return found end
+  error(("%s\n%s\nthe daemon said: %s"):format(found, select(2, self:run "runs"),
+    self.daemon and self.daemon.stderr() or "-"), 2)
 end
 
 --- Waits until the daemon has written `words`.
@@ -159,10 +150,10 @@ function Place:list(...)
   return json.decode(self:succeeds(...))
 end
 
---- What the daemon tells of itself.
-function Place:metrics()
+--- What the daemon's own server answers.
+function Place:get(path)
   local port = command.read_file(self.dir .. "/listen"):match "%d+"
-  return select(2, command.run { "curl", "-s", ("http://127.0.0.1:%s/metrics"):format(port) })
+  return select(2, command.run { "curl", "-s", ("http://127.0.0.1:%s%s"):format(port, path) })
 end
 
 --- The runs of a playbook, or of all, the oldest first.
@@ -173,13 +164,29 @@ function Place:runs(playbook)
   return list
 end
 
---- Waits until so many runs of a playbook have ended; returns all of its runs.
-function Place:await_runs(playbook, count)
-  return self:await(("%d runs of %s"):format(count, playbook), function()
+--- Waits until so many runs of a playbook, or of all, have ended, with `state` where that is given;
+--- returns all of its runs, the oldest first.
+function Place:await_runs(playbook, count, state)
+  return self:await(("%d runs of %s"):format(count, playbook or "all"), function()
     local runs, n = self:runs(playbook), 0
-    for _, one in ipairs(runs) do n = n + (one.ended and 1 or 0) end
+    for _, one in ipairs(runs) do
+      if one.ended and (not state or one.state == state) then n = n + 1 end
+    end
     return n >= count and runs
   end)
+end
+
+--- Waits until a run has begun that has not ended.
+function Place:await_open_run()
+  self:await("an open run", function() return #self:list("runs", "--open", "--json") > 0 end)
+end
+
+--- Triggers a playbook and waits for that run: the run, and its log.
+function Place:once(playbook)
+  local before = #self:runs(playbook)
+  self:succeeds("trigger", playbook)
+  local runs = self:await_runs(playbook, before + 1)
+  return runs[#runs], self:log(runs[#runs])
 end
 
 --- The log of a run.

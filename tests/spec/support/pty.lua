@@ -50,7 +50,7 @@ function M.start(argv, options)
       local captures = table.pack(all:match(pattern, seen + 1))
       seen = to
       return captures
-    end, 20, pattern)
+    end, pattern)
     if not is_there then error(found .. " in:\n" .. process.stdout():sub(seen + 1), 2) end
     return table.unpack(found, 1, found.n)
   end
@@ -66,7 +66,7 @@ function M.start(argv, options)
       local path = ("/proc/%d/task/%d/children"):format(process.pid, process.pid)
       local children = command.read_file(path)
       return children and children:match "%d+"
-    end, 10, "the program on the terminal"))
+    end, "the program on the terminal"))
   end
 
   --- Has it ended by itself?
