@@ -17,7 +17,8 @@
 #define STATEMENT_MS_MIN 1000
 #define PROGRESS_STEPS 20000 /* of SQLite's machine, between two looks at the clock */
 #define SLEEP_MS_MAX 25u
-#define LOG_BYTES_MAX (4 << 20)
+/* A log that does not grow any more is synced faster, and found through faster. */
+#define LOG_BYTES_MAX (1 << 20)
 /* Of a new file; small, because a commit writes each page that it has touched. */
 #define PAGE_BYTES "2048"
 
@@ -211,15 +212,30 @@ note_wal(void *arg, int n, char **values, char **columns)
     return 0;
 }
 
-/* The log is taken over into the file when it has grown to LOG_BYTES_MAX. */
+/* A commit has written into the log, which holds PAGES now. It is taken over into
+ * the file when it has grown to LOG_BYTES_MAX. */
 static int
-bound_log(struct db *db)
+on_logged(void *arg, sqlite3 *raw, const char *name, int pages)
+{
+    struct db *db = arg;
+    int in_log = -1, taken = -1;
+
+    if (pages >= db->log_max) { /* what fails is tried again after the next commit */
+        (void)sqlite3_wal_checkpoint_v2(raw, name, SQLITE_CHECKPOINT_PASSIVE, &in_log, &taken);
+    }
+    db->has_logged = in_log < 0 || taken < in_log; /* else it is in the file, and synced */
+    return SQLITE_OK;
+}
+
+static int
+watch_log(struct db *db)
 {
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(db->raw, "PRAGMA page_size", -1, &stmt, NULL);
 
     if (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW) {
-        rc = sqlite3_wal_autocheckpoint(db->raw, LOG_BYTES_MAX / sqlite3_column_int(stmt, 0));
+        db->log_max = LOG_BYTES_MAX / sqlite3_column_int(stmt, 0);
+        (void)sqlite3_wal_hook(db->raw, on_logged, db);
     }
     (void)sqlite3_finalize(stmt);
     return rc;
@@ -241,7 +257,7 @@ look_in(struct db *db, int read_only, struct db_fault *fault)
             rc = sqlite3_exec(db->raw, "PRAGMA journal_mode=WAL", note_wal, &is_wal, NULL);
         }
         if (rc == SQLITE_OK) {
-            rc = bound_log(db);
+            rc = watch_log(db);
         }
     }
     if (rc == SQLITE_OK && !is_wal) {
@@ -389,6 +405,23 @@ db_enter(struct db *db, struct db_fault *fault)
     return FAULT_OK;
 }
 
+/*
+ * For DB_DURABLE_LAST. SQLite syncs the log by itself after a pragma, which cannot be
+ * kept prepared: to switch it on and off costs as much as a statement that writes.
+ */
+static enum fault_code
+sync_log(struct db *db, struct db_fault *fault)
+{
+    sqlite3_file *log = NULL;
+    int rc = sqlite3_file_control(db->raw, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+
+    if (rc == SQLITE_OK && log != NULL && log->pMethods != NULL) {
+        errno = 0;
+        rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    }
+    return rc == SQLITE_OK ? FAULT_OK : db_fail_sync(db, errno, fault);
+}
+
 /* The pragma works while it is prepared: nothing of it can be kept ready. */
 enum fault_code
 db_set_durable(struct db *db, int durable, struct db_fault *fault)
@@ -408,7 +441,7 @@ db_set_durable(struct db *db, int durable, struct db_fault *fault)
 }
 
 enum fault_code
-db_begin(struct db *db, int durable, struct db_fault *fault)
+db_begin(struct db *db, enum db_durability durability, struct db_fault *fault)
 {
     enum fault_code code;
     int rc;
@@ -418,7 +451,7 @@ db_begin(struct db *db, int durable, struct db_fault *fault)
     }
     code = db_enter(db, fault);
     if (code == FAULT_OK) {
-        code = db_set_durable(db, durable != 0, fault);
+        code = db_set_durable(db, durability == DB_DURABLE, fault);
     }
     if (code != FAULT_OK) {
         return code;
@@ -428,6 +461,8 @@ db_begin(struct db *db, int durable, struct db_fault *fault)
         return db_fail(db, rc, "begin a transaction in", fault);
     }
     db->in_transaction = 1;
+    db->is_synced_last = durability == DB_DURABLE_LAST;
+    db->has_logged = 0;
     return FAULT_OK;
 }
 
@@ -442,6 +477,7 @@ db_commit(struct db *db, struct db_fault *fault)
     }
     if (code == FAULT_OK) {
         db->in_transaction = 0;
+        code = db->is_synced_last && db->has_logged ? sync_log(db, fault) : FAULT_OK;
     }
     db_rollback(db);
     return code;

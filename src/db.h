@@ -29,6 +29,7 @@ struct db_fault {
     struct fault fault;
     const char *name; /* SQLite's primary result, "SQLITE_BUSY"; static */
     int is_busy;      /* another process was in the way: can be tried again */
+    int is_done;      /* committed, but DB_DURABLE_LAST is not on the disk */
 };
 
 struct db_options {
@@ -50,11 +51,18 @@ enum fault_code db_exec(struct db *db, const char *sql, struct db_fault *fault);
 
 /* Transactions --------------------------------------------------------------- */
 
-/* Begins one that may write at once. DURABLE: its commit is on the disk before
- * db_commit returns; else a power failure may take it back, as a whole. */
-enum fault_code db_begin(struct db *db, int durable, struct db_fault *fault);
-/* Ends it; on failure it is rolled back. A transaction that SQLite has rolled
- * back by itself fails here with the reason. */
+/*
+ * When a transaction is on the disk. What is DB_LOOSE a power failure may take back,
+ * as a whole. DB_DURABLE is there before anybody sees it: a disk that refuses takes
+ * it back. DB_DURABLE_LAST is seen by others first, and synced then, when no lock is
+ * held any more: cheaper, but a disk that refuses leaves it to the caller.
+ */
+enum db_durability { DB_LOOSE, DB_DURABLE, DB_DURABLE_LAST };
+
+/* Begins one that may write at once. */
+enum fault_code db_begin(struct db *db, enum db_durability durability, struct db_fault *fault);
+/* Ends it; on failure it is rolled back, unless the fault says `is_done`. A
+ * transaction that SQLite has rolled back by itself fails here with the reason. */
 enum fault_code db_commit(struct db *db, struct db_fault *fault);
 /* Does nothing outside a transaction. */
 void db_rollback(struct db *db);
@@ -79,6 +87,11 @@ struct db_value {
  */
 enum fault_code db_prepare(struct db *db, const char *sql, size_t len, struct db_stmt **out,
                            struct db_fault *fault);
+/* The same for a statement that was prepared before, without a look at its text;
+ * *OUT is NULL when it is gone. ID is positive. */
+enum fault_code
+db_prepare_again(struct db *db, int64_t id, struct db_stmt **out, struct db_fault *fault);
+int64_t db_statement_id(const struct db_stmt *stmt);
 int db_parameter_count(const struct db_stmt *stmt);
 /* Parameter I counts from 1. The bytes of a text are borrowed until db_reset. */
 enum fault_code

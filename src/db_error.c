@@ -54,7 +54,7 @@ enum fault_code
 db_refuse(struct db_fault *fault, enum fault_code code, const char *why)
 {
     fault->name = names[SQLITE_MISUSE];
-    fault->is_busy = 0;
+    fault->is_busy = fault->is_done = 0;
     return fault_set(&fault->fault, code, "%s", why);
 }
 
@@ -62,8 +62,18 @@ enum fault_code
 db_refuse_file(struct db_fault *fault, const char *path, const char *name, const char *why)
 {
     fault->name = name;
-    fault->is_busy = 0;
+    fault->is_busy = fault->is_done = 0;
     return fault_set(&fault->fault, FAULT_IO, "open database %s: %s", shown_path(path), why);
+}
+
+enum fault_code
+db_fail_sync(struct db *db, int why, struct db_fault *fault)
+{
+    fault->name = names[SQLITE_IOERR];
+    fault->is_busy = 0;
+    fault->is_done = 1;
+    return fault_set(&fault->fault, FAULT_IO, "sync database %s: %s", shown_path(db->path),
+                     why != 0 ? strerror(why) : "disk I/O error");
 }
 
 enum fault_code
@@ -76,6 +86,7 @@ db_fail(struct db *db, int rc, const char *what, struct db_fault *fault)
 
     fault->name = primary < (int)(sizeof names / sizeof *names) ? names[primary] : "SQLITE_ERROR";
     fault->is_busy = primary == SQLITE_BUSY;
+    fault->is_done = 0;
     (void)fault_set(&fault->fault, code, "%s database %s: %s%s%s", what, shown_path(db->path),
                     reason_of(db, primary), why != 0 ? ": " : "", why != 0 ? strerror(why) : "");
     if (db->in_transaction && !db->is_lost && sqlite3_get_autocommit(db->raw)) {

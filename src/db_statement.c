@@ -102,6 +102,17 @@ prepare_one(struct db_stmt *stmt, const char *sql, size_t len, struct db_fault *
     return stmt->text != NULL ? FAULT_OK : db_refuse(fault, FAULT_NOMEM, text_nomem);
 }
 
+/* What comes before each use of STMT. */
+static enum fault_code
+begin_use(struct db_stmt *stmt, struct db_fault *fault)
+{
+    struct db *db = stmt->db;
+
+    stmt->used = ++db->uses;
+    stmt->changes_before = sqlite3_total_changes64(db->raw);
+    return sqlite3_stmt_readonly(stmt->raw) ? FAULT_OK : db_set_durable(db, 1, fault);
+}
+
 enum fault_code
 db_prepare(struct db *db, const char *sql, size_t len, struct db_stmt **out, struct db_fault *fault)
 {
@@ -123,11 +134,34 @@ db_prepare(struct db *db, const char *sql, size_t len, struct db_stmt **out, str
             free_statement(stmt);
             return code;
         }
+        stmt->id = (int64_t)++db->prepared * DB_STATEMENTS_MAX + (stmt - db->stmts);
     }
-    stmt->used = ++db->uses;
-    stmt->changes_before = sqlite3_total_changes64(db->raw);
     *out = stmt;
-    return sqlite3_stmt_readonly(stmt->raw) ? FAULT_OK : db_set_durable(db, 1, fault);
+    return begin_use(stmt, fault);
+}
+
+enum fault_code
+db_prepare_again(struct db *db, int64_t id, struct db_stmt **out, struct db_fault *fault)
+{
+    struct db_stmt *stmt = &db->stmts[id % DB_STATEMENTS_MAX];
+    enum fault_code code;
+
+    *out = NULL;
+    if (stmt->raw == NULL || stmt->id != id) {
+        return FAULT_OK;
+    }
+    code = db_enter(db, fault);
+    if (code != FAULT_OK) {
+        return code;
+    }
+    *out = stmt;
+    return begin_use(stmt, fault);
+}
+
+int64_t
+db_statement_id(const struct db_stmt *stmt)
+{
+    return stmt->id;
 }
 
 void

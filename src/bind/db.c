@@ -23,14 +23,16 @@
 #define BUSY_MS_MAX 3600000u
 #define ROWS_MAX 1000000
 #define VALUES_MAX 16 /* of one digest */
+#define KNOWN_MAX 256 /* texts of statements, before they are forgotten */
 
 __attribute__((visibility("default"))) int luaopen_moontap_native_db(lua_State *L);
 
-/* User value 1: the path as text. */
+/* User value 1: the path as text; 2: a table of statements, text -> id. */
 struct lua_db {
     struct db *db;        /* NULL: closed, or never opened */
     lua_Integer rows_max; /* of one answer */
     int is_stepping;      /* rows are on their way: a finalizer may come in between */
+    int known;            /* texts in the table of statements, at most */
 };
 
 static struct lua_db *
@@ -64,6 +66,10 @@ fail(lua_State *L, const struct db_fault *fault)
     if (fault->is_busy) {
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "retryable");
+    }
+    if (fault->is_done) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "is_done");
     }
     return 2;
 }
@@ -119,21 +125,57 @@ read_parameter(lua_State *L, int arg, struct db_value *value)
 }
 
 /*
+ * [-0, +0, v] The statement whose text is at 2. A text that is the very same string
+ * as before is found by its address: to compare it would read it, from memory mostly.
+ */
+static enum fault_code
+find_statement(lua_State *L, struct lua_db *self, struct db_stmt **stmt, struct db_fault *fault)
+{
+    size_t len;
+    const char *sql = luaL_checklstring(L, 2, &len);
+    enum fault_code code = FAULT_OK;
+
+    *stmt = NULL;
+    (void)lua_getiuservalue(L, 1, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, -2) == LUA_TNUMBER) {
+        code = db_prepare_again(self->db, lua_tointeger(L, -1), stmt, fault);
+    }
+    lua_pop(L, 2);
+    if (code != FAULT_OK || *stmt != NULL) {
+        return code;
+    }
+    code = db_prepare(self->db, sql, len, stmt, fault);
+    if (code != FAULT_OK) {
+        return code;
+    }
+    if (++self->known % KNOWN_MAX == 0) { /* of texts that were made up, say */
+        lua_newtable(L);
+        (void)lua_setiuservalue(L, 1, 2);
+    }
+    (void)lua_getiuservalue(L, 1, 2);
+    lua_pushvalue(L, 2);
+    lua_pushinteger(L, db_statement_id(*stmt));
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    return FAULT_OK;
+}
+
+/*
  * [-0, +0, v] Prepares the statement at 2 with the parameters behind it, which
  * must stay on the stack until db_reset. What it raises leaves nothing bound.
  */
 static enum fault_code
 prepare(lua_State *L, struct lua_db *self, struct db_stmt **stmt, struct db_fault *fault)
 {
-    size_t len;
-    const char *sql = luaL_checklstring(L, 2, &len);
     int n = lua_gettop(L) - 2;
     enum fault_code code;
 
     for (int i = 1; i <= n; i++) {
         check_parameter(L, i + 2, i);
     }
-    code = db_prepare(self->db, sql, len, stmt, fault);
+    luaL_checkstack(L, LUA_MINSTACK, "too many parameters");
+    code = find_statement(L, self, stmt, fault);
     if (code == FAULT_OK && db_parameter_count(*stmt) != n) {
         luaL_error(L, "the statement has %d parameter%s, got %d", db_parameter_count(*stmt),
                    db_parameter_count(*stmt) == 1 ? "" : "s", n);
@@ -235,7 +277,7 @@ collect_all(lua_State *L)
         }
         if (++rows > max) {
             query->fault.name = "SQLITE_TOOBIG";
-            query->fault.is_busy = 0;
+            query->fault.is_busy = query->fault.is_done = 0;
             query->code = fault_set(&query->fault.fault, FAULT_LIMIT,
                                     "read from a database: more than %lld rows", (long long)max);
             break;
@@ -345,24 +387,38 @@ db_exec_method(lua_State *L)
     return db_exec(self->db, sql, &fault) == FAULT_OK ? succeed(L) : fail(L, &fault);
 }
 
+/* [-0, +0, v] What the value at ARG says: a boolean, or "last". */
+static enum db_durability
+check_durability(lua_State *L, int arg)
+{
+    const char *word;
+
+    if (lua_type(L, arg) == LUA_TSTRING) {
+        word = lua_tostring(L, arg);
+        luaL_argcheck(L, strcmp(word, "last") == 0, arg, "expected a boolean or 'last'");
+        return DB_DURABLE_LAST;
+    }
+    luaL_checktype(L, arg, LUA_TBOOLEAN);
+    return lua_toboolean(L, arg) ? DB_DURABLE : DB_LOOSE;
+}
+
 /*
  * db:transaction(durable, fn, ...) -> what fn(...) returns, once it is committed.
  * It is rolled back when fn raises, which goes on, or returns nil and an error;
- * also when the commit fails: nil and why.
+ * also when the commit fails: nil and why. One that is durable "last" is committed
+ * first and synced then; an error with `is_done` says that only that has failed.
  */
 static int
 db_transaction(lua_State *L)
 {
     struct lua_db *self = check_open(L, 1);
+    enum db_durability durable = check_durability(L, 2);
     struct db_fault fault;
-    int durable;
 
-    luaL_checktype(L, 2, LUA_TBOOLEAN);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     if (db_in_transaction(self->db)) {
         return luaL_error(L, "a transaction inside a transaction");
     }
-    durable = lua_toboolean(L, 2);
     lua_pushcfunction(L, db_transaction);
     lua_pushcclosure(L, task_keep_inner_trace, 1);
     lua_insert(L, 3);
@@ -491,12 +547,14 @@ open_db(lua_State *L)
     luaL_argcheck(L, strlen(path) == n, 1, "a path cannot hold a NUL byte");
     lua_settop(L, 2);
     read_options(L, &options, &rows_max);
-    self = lua_newuserdatauv(L, sizeof *self, 1);
+    self = lua_newuserdatauv(L, sizeof *self, 2);
     memset(self, 0, sizeof *self);
     self->rows_max = rows_max;
     luaL_setmetatable(L, DB_META);
     lua_pushvalue(L, 1);
     (void)lua_setiuservalue(L, -2, 1);
+    lua_newtable(L);
+    (void)lua_setiuservalue(L, -2, 2);
     if (db_open(path, &options, &self->db, &fault) != FAULT_OK) {
         return fail(L, &fault);
     }

@@ -358,12 +358,13 @@ describe("a transaction", function()
 
   it("is as durable as it was asked to be", function()
     local function level() return h:row "PRAGMA synchronous".synchronous end
-    for _, durable in ipairs { true, false, false, true, false } do
-      assert.equal(durable and 2 or 1, h:transaction(durable, level))
+    for _, durable in ipairs { true, false, "last", false, true, "last" } do
+      assert.equal(durable == true and 2 or 1, h:transaction(durable, level))
     end
     assert.equal(1, level())
     add(1) -- alone: nobody said that it may get lost
     assert.equal(2, level())
+    assert.error_matches(function() h:transaction("first", level) end, "a boolean or 'last'")
   end)
 end)
 

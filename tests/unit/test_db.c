@@ -2,6 +2,7 @@
  * as good as before. */
 #include "db.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +20,20 @@
 
 static char dir[64], path[96];
 static const struct db_options options = {.busy_ms = 1000};
+
+static int syncs;      /* so far */
+static int sync_error; /* errno value of the next ones; 0: they work */
+
+/* SQLite's calls of it end here, not in the C library. */
+__attribute__((visibility("default"))) int fdatasync(int fd);
+int
+fdatasync(int fd)
+{
+    (void)fd;
+    syncs++;
+    errno = sync_error;
+    return sync_error != 0 ? -1 : 0;
+}
 
 static int
 make_directory(void **state)
@@ -177,6 +192,97 @@ test_db_transaction_without_memory(void **state)
     db_close(db);
 }
 
+/* A transaction that adds a row, or none when N is 0; how often it has synced. */
+static int
+syncs_of(struct db *db, enum db_durability durable, int64_t n)
+{
+    struct db_fault fault;
+    int before;
+
+    assert_int_equal(db_begin(db, durable, &fault), FAULT_OK);
+    if (n != 0) {
+        assert_int_equal(run(db, "INSERT INTO t VALUES(?, 'x')", n, NULL, &fault), FAULT_OK);
+    }
+    before = syncs;
+    assert_int_equal(db_commit(db, &fault), FAULT_OK);
+    return syncs - before;
+}
+
+static void
+test_db_syncs_what_is_to_be_durable(void **state)
+{
+    struct db_fault fault;
+    struct db *db;
+    int before;
+
+    (void)state;
+    assert_int_equal(db_open(path, &options, &db, &fault), FAULT_OK);
+    assert_int_equal(db_exec(db, "CREATE TABLE t(i INTEGER PRIMARY KEY, v)", &fault), FAULT_OK);
+    for (int64_t n = 1; n < 10; n += 3) {
+        assert_int_equal(syncs_of(db, DB_DURABLE_LAST, n), 1);
+        assert_int_equal(syncs_of(db, DB_LOOSE, n + 1), 0);
+        assert_int_equal(syncs_of(db, DB_DURABLE, n + 2), 1);
+    }
+    assert_int_equal(syncs_of(db, DB_DURABLE_LAST, 0), 0); /* it has nothing to lose */
+    before = syncs;
+    assert_int_equal(run(db, "INSERT INTO t VALUES(?, 'alone')", 10, NULL, &fault), FAULT_OK);
+    assert_int_equal(syncs - before, 1);
+    assert_int_equal(syncs_of(db, DB_LOOSE, 11), 0);
+    assert_int_equal(syncs_of(db, DB_DURABLE_LAST, 12), 1);
+    db_close(db);
+}
+
+static void
+test_db_takes_over_a_long_log(void **state)
+{
+    struct db_fault fault;
+    struct db *db;
+    int before;
+
+    (void)state;
+    assert_int_equal(db_open(path, &options, &db, &fault), FAULT_OK);
+    assert_int_equal(db_exec(db, "CREATE TABLE t(i INTEGER PRIMARY KEY, v)", &fault), FAULT_OK);
+    assert_int_equal(db_begin(db, DB_LOOSE, &fault), FAULT_OK);
+    assert_int_equal(run(db, "INSERT INTO t VALUES(?, zeroblob(700000))", 1, NULL, &fault),
+                     FAULT_OK);
+    before = syncs;
+    assert_int_equal(db_commit(db, &fault), FAULT_OK);
+    assert_int_equal(syncs - before, 0);
+    assert_int_equal(db_begin(db, DB_DURABLE_LAST, &fault), FAULT_OK);
+    assert_int_equal(run(db, "INSERT INTO t VALUES(?, zeroblob(400000))", 2, NULL, &fault),
+                     FAULT_OK);
+    before = syncs;
+    assert_int_equal(db_commit(db, &fault), FAULT_OK);
+    assert_int_equal(syncs - before, 2); /* the log, then the file: no third */
+    db_close(db);
+}
+
+static void
+test_db_says_when_the_disk_refuses(void **state)
+{
+    struct db_fault fault;
+    struct db *db;
+
+    (void)state;
+    assert_int_equal(db_open(path, &options, &db, &fault), FAULT_OK);
+    assert_int_equal(db_exec(db, "CREATE TABLE t(i INTEGER PRIMARY KEY, v)", &fault), FAULT_OK);
+    for (int64_t last = 0; last < 2; last++) {
+        assert_int_equal(db_begin(db, last ? DB_DURABLE_LAST : DB_DURABLE, &fault), FAULT_OK);
+        assert_int_equal(run(db, "INSERT INTO t VALUES(?, 'x')", last, NULL, &fault), FAULT_OK);
+        sync_error = EIO;
+        assert_int_equal(db_commit(db, &fault), FAULT_IO);
+        sync_error = 0;
+        assert_string_equal(fault.name, "SQLITE_IOERR");
+        assert_int_equal(fault.is_done, last);
+        assert_non_null(strstr(fault.fault.msg, last ? "x.db: Input/output" : "I/O error"));
+        assert_false(db_in_transaction(db));
+        assert_int_equal(count(db), last);
+    }
+    assert_int_equal(syncs_of(db, DB_DURABLE_LAST, 2), 1);
+    assert_int_equal(count(db), 2);
+    db_close(db);
+}
+
 static void
 test_db_names_its_failures(void **state)
 {
@@ -205,6 +311,12 @@ main(void)
         cmocka_unit_test_setup_teardown(test_db_life_without_memory, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(test_db_transaction_without_memory, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_db_syncs_what_is_to_be_durable, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_db_takes_over_a_long_log, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_db_says_when_the_disk_refuses, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(test_db_names_its_failures, make_directory,
                                         remove_directory),
