@@ -61,17 +61,19 @@ enum fault_code
 digest_parts(const struct digest_part *parts, size_t count, char out[DIGEST_SIZE],
              struct fault *fault)
 {
+    static EVP_MD_CTX *context; /* as long as the process: a new one costs as much as a digest */
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len;
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    int ok = context != NULL && sha256() != NULL && EVP_DigestInit_ex(context, sha256(), NULL);
+    int ok;
 
+    if (context == NULL) {
+        context = EVP_MD_CTX_new();
+    }
+    ok = context != NULL && sha256() != NULL && EVP_DigestInit_ex(context, sha256(), NULL);
     for (size_t i = 0; ok && i < count; i++) {
         ok = EVP_DigestUpdate(context, parts[i].data, parts[i].n);
     }
-    ok = ok && EVP_DigestFinal_ex(context, digest, &len);
-    EVP_MD_CTX_free(context);
-    if (!ok) {
+    if (!ok || !EVP_DigestFinal_ex(context, digest, &len)) {
         return no_memory(fault);
     }
     to_hex(digest, len, out);
