@@ -2,6 +2,7 @@
 -- transaction; where it says durable, it is on the disk when it returns. The queue of a slot is
 -- the list of its wanted intents, by priority, then by age.
 
+local atomic = require "moontap.state.atomic"
 local audit = require "moontap.state.audit"
 local captures = require "moontap.state.captures"
 local clock = require "moontap.clock"
@@ -10,6 +11,8 @@ local json = require "moontap.json"
 local owners = require "moontap.state.owners"
 local sys = require "moontap.native.sys"
 local retention = require "moontap.state.retention"
+
+local must = atomic.must
 
 -- One that shares the capture of another takes no slot: it would stand in the way of the very
 -- intent that it waits for.
@@ -46,27 +49,12 @@ for name, fn in pairs(retention.account) do Account[name] = fn end
 ---@field why? string
 ---@field case? string
 
-function Account:transaction(is_durable, fn, ...)
-  return self.state.db:transaction(is_durable, fn, ...)
-end
-
--- A statement that must work; for the bodies of transactions, which `get` rolls back.
-local Failed = {}
-
-local function must(ok, ...)
-  if ok == nil then error(setmetatable({ err = (...) }, Failed), 0) end
-  return ok, ...
-end
-
 -- Runs `fn` in a transaction in which must() may give up.
 local function atomically(self, is_durable, fn)
   local ok, err = owners.declare(self.state)
   if ok and is_durable then ok, err = self.state:check_place() end
   if not ok then return nil, err end
-  local results = table.pack(pcall(self.transaction, self, is_durable, fn))
-  if results[1] then return table.unpack(results, 2, results.n) end
-  if getmetatable(results[2]) == Failed then return nil, results[2].err end
-  error(results[2], 0)
+  return atomic.run(self.state.db, is_durable, fn)
 end
 
 -- One outcome of an intent, with what is known of it.
@@ -78,8 +66,8 @@ local function finish(self, id, state, data, err, last)
   local changed = must(self.state.db:run(SETTLE, state, clock.now(), data.capture, data.ray,
     err.message, err.kind, id))
   if changed == 0 then return end -- others did so, while this process stood still
-  must(audit.add_all(self.state, { { event = "create." .. state, subject = "intent " .. id,
-                                     data = data } }, last))
+  must(audit.add_all(self.state, { event = "create." .. state, subject = "intent " .. id,
+                                   data = data }, nil, last))
 end
 
 local boot_id = sys.boot_id() or ""
@@ -124,12 +112,20 @@ end
 local STANDING <const> = "SELECT "
   .. "(SELECT count(*) FROM intents WHERE " .. AHEAD .. ") AS ahead, "
   .. "(SELECT min(id) FROM intents WHERE account = ?1 AND kind = ?2 AND settled IS NULL AND "
-  .. "state IN ('claimed', 'sending')) AS holder, "
-  .. "(SELECT free_at FROM slots WHERE account = ?1 AND kind = ?2) AS free_at, "
-  .. "(SELECT " .. PAUSED .. " FROM slots WHERE account = ?1 AND kind = ?2) AS paused, "
-  .. "(SELECT capture FROM slots WHERE account = ?1 AND kind = ?2) AS capture, " .. audit.END
+  .. "state IN ('claimed', 'sending')) AS holder, s.free_at, s.capture, " .. audit.END
+  .. " FROM accounts a LEFT JOIN slots s ON s.account = a.id AND s.kind = ?2" .. audit.HEAD
+  .. " WHERE a.id = ?1"
+local PAUSE <const> = "SELECT " .. PAUSED .. " AS paused FROM slots WHERE account = ? AND kind = ?"
 local FIRST <const> = "SELECT " .. STANDS .. " FROM intents WHERE " .. AHEAD
   .. " ORDER BY priority DESC, id LIMIT 1"
+
+-- … and is read only where the slot is taken for so long.
+local function free_time(self, kind, slot, now)
+  if slot.free_at and slot.free_at - now > TAKEN_MAX then
+    slot.paused = must(self.state.db:row(PAUSE, self.id, kind)).paused
+  end
+  return Account.free_time(slot, now)
+end
 
 ---When a slot is free, as far as it is a matter of time.
 ---@param slot { free_at?: number, paused?: number }
@@ -146,7 +142,7 @@ end
 local function obstacle(self, me)
   local db, now = self.state.db, clock.now()
   local seen = must(db:row(STANDING, self.id, me.kind, me.priority, me.id))
-  local free_at = Account.free_time(seen, now)
+  local free_at = free_time(self, me.kind, seen, now)
   if seen.ahead == 0 and not seen.holder and not seen.capture and free_at <= now then
     return nil, seen
   end
@@ -159,8 +155,8 @@ local function obstacle(self, me)
   return place
 end
 
-local STATUS <const> = "SELECT id, kind, priority, state, settled, is_detached, is_lost, "
-  .. audit.END .. " FROM intents WHERE id = ?"
+local STATUS <const> = "SELECT i.id, kind, priority, state, settled, is_detached, is_lost, "
+  .. audit.END .. " FROM intents i" .. audit.HEAD .. " WHERE i.id = ?"
 
 local function read_intent(self, id)
   return must(self.state.db:row(STATUS, id))
@@ -173,15 +169,12 @@ end
 ---  (an intent), `capture` (an id), `free_at`; or the error
 function Account:claim(id)
   -- most looks find somebody in the way, and need not write
-  local ok, place = pcall(function()
+  local place, err = atomic.try(function()
     local me = read_intent(self, id)
     if me.settled then must(nil, stood_still()) end
-    return obstacle(self, me)
+    return obstacle(self, me) or false
   end)
-  if not ok then
-    if getmetatable(place) == Failed then return nil, place.err end
-    error(place, 0)
-  end
+  if place == nil then return nil, err end
   if place then return false, place end
   return atomically(self, false, function()
     local seen = obstacle(self, read_intent(self, id))
@@ -216,10 +209,10 @@ local function wanted(state, id, wish, params)
            data = '{"params":' .. params .. "," .. rest:sub(2) }
 end
 
--- … and of an attempt.
+-- … and of an attempt; without `params` they are those of the wish.
 local function sending(id, params)
   return { event = "create.sending", subject = "intent " .. id,
-           data = '{"params":' .. params .. "}" }
+           data = params and '{"params":' .. params .. "}" or "{}" }
 end
 
 -- Within a transaction. `sent`: when, if it is sent right now; `last`: as for audit.add_all.
@@ -235,8 +228,7 @@ local function write_wish(self, wish, leader, sent, last)
     must(db:run("UPDATE intents SET priority = max(priority, ?) WHERE id = ?", wish.priority,
       leader))
   end
-  must(audit.add_all(state, { wanted(state, id, wish, params), sent and sending(id, params) },
-    last))
+  must(audit.add_all(state, wanted(state, id, wish, params), sent and sending(id), last))
   return id
 end
 
@@ -261,12 +253,12 @@ end
 ---@return any ok
 ---@return table|nil err
 function Account:sending(id, sent, params)
-  return atomically(self, true, function()
+  return atomically(self, "last", function()
     local changed = must(self.state.db:run("UPDATE intents SET state = 'sending', attempts = "
       .. "attempts + 1, sent = ?, sent_boot = ?, boot_id = ?, params = ? WHERE id = ? "
       .. "AND settled IS NULL", sent.real, sent.boot, sent.boot_id, params, id))
     if changed == 0 then must(nil, stood_still()) end
-    must(audit.add_all(self.state, { sending(id, params) }))
+    must(audit.add_all(self.state, sending(id, params)))
     return true
   end)
 end
@@ -277,12 +269,17 @@ end
 ---@return integer|false|nil id of the intent; false when somebody is in the way; nil and an error
 ---@return table|nil err
 function Account:send_at_once(wish, sent)
-  return atomically(self, true, function()
+  local written
+  local id, err = atomically(self, "last", function()
     local newest = { id = math.maxinteger, kind = wish.kind, priority = wish.priority }
     local place, last = obstacle(self, newest)
     if place then return false end
-    return write_wish(self, wish, nil, sent, last)
+    written = write_wish(self, wish, nil, sent, last)
+    return written
   end)
+  -- others see it already: it must not keep the slot
+  if err and err.is_done then self:settle(written, { state = "refused", error = err }) end
+  return id, err
 end
 
 ---An attempt that certainly opened nothing: the intent is in the queue again, where it stood.

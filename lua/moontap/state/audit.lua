@@ -19,14 +19,16 @@ local digest_of <const> = db.digest_values -- of a salt and what it is about
 -- … of the row before, number, time, event, subject and digest.
 local hash_of <const> = db.digest_values
 
-local SALTS <const> = 32 -- drawn at once
-local salts, left = "", 0
+local SALT <const> = 16 -- digits: 64 random bits, which need not be secret from this process
+local seed, drawn, salts, next_salt = nil, 0, "", 1
 
--- 64 random bits as text. They need not be secret from this process.
 local function new_salt()
-  if left == 0 then salts, left = sys.random_bytes(8 * SALTS), SALTS end
-  left = left - 1
-  return ("%016x"):format((("<i8"):unpack(salts, 8 * left + 1)))
+  if next_salt > #salts then
+    seed, drawn = seed or sys.random_bytes(32), drawn + 1
+    salts, next_salt = db.digest_values(seed, drawn), 1
+  end
+  next_salt = next_salt + SALT
+  return salts:sub(next_salt - SALT, next_salt - 1)
 end
 
 ---@class moontap.state.Event
@@ -35,23 +37,24 @@ end
 ---@field data table|string what is personal about it; a string is JSON already
 
 
----Columns of a SELECT: where the chain ends, for those who ask for more at once.
+---Columns of a SELECT that joins HEAD: where the chain ends, for those who ask for more at once.
 ---@type string
-M.END = "(SELECT max(seq) FROM audit) AS chain_last, (SELECT seq FROM audit_head) AS chain_seq, "
-  .. "(SELECT hash FROM audit_head) AS chain_hash"
+M.END = "(SELECT max(seq) FROM audit) AS chain_last, h.seq AS chain_seq, h.hash AS chain_hash"
+---@type string
+M.HEAD = " LEFT JOIN audit_head h ON h.id = 1"
 
-local LAST <const> = "SELECT " .. M.END
+local LAST <const> = "SELECT " .. M.END .. " FROM (SELECT 1)" .. M.HEAD
+local ROW <const> = "(?, ?, ?, ?, ?, ?, ?, ?)"
 local INSERT <const> = "INSERT INTO audit (seq, at, event, subject, digest, hash, salt, data) "
-  .. "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+  .. "VALUES " .. ROW
+local INSERT_TWO <const> = INSERT .. ", " .. ROW
 
--- Writes the row behind the one of `previous`; its hash.
-local function insert(state, previous, seq, at, event)
-  local data, name, subject = event.data, event.event, event.subject
-  local salt, text = new_salt(), type(data) == "string" and data or json.encode(data)
+-- What a row behind the one of `previous` holds besides what it says: digest, hash, salt, data.
+local function seal(previous, seq, at, event)
+  local data, salt = event.data, new_salt()
+  local text = type(data) == "string" and data or json.encode(data)
   local digest = digest_of(salt, text)
-  local hash = hash_of(previous, seq, at, name, subject, digest)
-  local ok, err = state.db:run(INSERT, seq, at, name, subject, digest, hash, salt, text)
-  return ok and hash, err
+  return digest, hash_of(previous, seq, at, event.event, event.subject, digest), salt, text
 end
 
 local function set_head(state, seq, hash)
@@ -62,22 +65,28 @@ end
 
 ---Adds rows, within a transaction of the caller's.
 ---@param state moontap.State
----@param events moontap.state.Event[]
+---@param first moontap.state.Event
+---@param second? moontap.state.Event
 ---@param last? table a row with M.END, read in the same transaction
 ---@return any ok nil and an error when they could not be written
 ---@return table|nil err
-function M.add_all(state, events, last)
-  local err
+function M.add_all(state, first, second, last)
+  local ok, err
   if not last then last, err = state.db:row(LAST) end
   if not last then return nil, err end
   -- rows that something else has put there are left to those who verify
-  local seq = math.max(last.chain_last or 0, last.chain_seq or 0)
-  local hash, at = last.chain_hash or START, clock.now() + 0.0
-  for _, event in ipairs(events) do
-    seq = seq + 1
-    hash, err = insert(state, hash, seq, at, event)
-    if not hash then return nil, err end
+  local seq = math.max(last.chain_last or 0, last.chain_seq or 0) + 1
+  local at = clock.now() + 0.0
+  local digest, hash, salt, data = seal(last.chain_hash or START, seq, at, first)
+  if second then
+    local digest_two, hash_two, salt_two, data_two = seal(hash, seq + 1, at, second)
+    ok, err = state.db:run(INSERT_TWO, seq, at, first.event, first.subject, digest, hash, salt,
+      data, seq + 1, at, second.event, second.subject, digest_two, hash_two, salt_two, data_two)
+    seq, hash = seq + 1, hash_two
+  else
+    ok, err = state.db:run(INSERT, seq, at, first.event, first.subject, digest, hash, salt, data)
   end
+  if not ok then return nil, err end
   return set_head(state, seq, hash)
 end
 
@@ -89,7 +98,7 @@ end
 ---@return any ok
 ---@return table|nil err
 function M.add(state, event, subject, data)
-  return M.add_all(state, { { event = event, subject = subject, data = data } })
+  return M.add_all(state, { event = event, subject = subject, data = data })
 end
 
 -- Sets of rows as text ------------------------------------------------------------------
