@@ -15,6 +15,7 @@ local log = require "moontap.log"
 local migrations = require "moontap.state.migrations"
 local owners = require "moontap.state.owners"
 local place = require "pcaps.store"
+local printable = require "moontap.printable"
 local sys = require "moontap.native.sys"
 
 local M = {}
@@ -67,50 +68,58 @@ local function back_up(path, newest)
   return handle and ok and copy or nil, err
 end
 
--- Does the steps that are missing. Returns how many.
-local function take_steps(handle)
+-- Does the steps that are missing, and `prepare` before them. Nobody else writes meanwhile.
+local function take_steps(handle, prepare)
   local newest = #migrations.STEPS
   return handle:transaction(true, function()
     local now, why = handle:row "PRAGMA user_version" -- another process may have been faster
     if not now then return nil, why end
     if now.user_version > newest then return refuse_newer(now.user_version) end
+    if now.user_version == newest then return true end
+    local ok, problem = prepare()
+    if not ok then return nil, problem end
     for step = now.user_version + 1, newest do
-      local ok, problem = handle:exec(migrations.STEPS[step])
+      ok, problem = handle:exec(migrations.STEPS[step])
       if not ok then return nil, problem end
     end
-    local ok, problem = handle:exec(("PRAGMA user_version = %d"):format(newest))
-    return ok and newest - now.user_version, problem
+    return handle:exec(("PRAGMA user_version = %d"):format(newest))
   end)
 end
 
--- A daemon that still is the older program would find its tables gone.
-local function refuse_under_daemon()
-  if config.command == "cron" then return true end -- it holds the lock itself
-  local held, err = locks.take "cron"
-  if held then
+local function refuse_older(who, what)
+  return nil, errors.new("io", ("it is of an older moontap, %s: %s first"):format(who, what),
+    { code = "OLDER" })
+end
+
+-- A program that still is the older one would find its tables gone.
+local function refuse_under_older(handle, path)
+  if config.command ~= "cron" then -- which holds the lock itself
+    local held, err = locks.take "cron"
+    if not held and not errors.is(err, "skipped") then return nil, err end
+    if not held then return refuse_older("whose daemon still works on it", "restart that") end
     held:release()
-    return true
   end
-  if not errors.is(err, "skipped") then return nil, err end
-  return nil, errors.new("io", "it is of an older moontap, whose daemon still works on it: restart "
-    .. "that first", { code = "OLDER" })
+  local other, err = owners.find_alive(handle, path:match "^(.*)/")
+  if not other then return other == false, err end
+  return refuse_older(("which still works on it (process %d, %s)"):format(other.pid,
+    printable(other.command)), "let that end")
 end
 
 -- Brings up what an older program has left. On a handle of its own, for it takes the longer the
--- more there is. The copy stays for 30 days where it is the last of the old tables.
+-- more there is. The copy stays for 30 days.
 local function update(path, newest)
-  local ok, why = refuse_under_daemon()
-  if not ok then return nil, why end
-  local copy, err = back_up(path, newest)
-  if not copy then return nil, err end
-  local handle, count
-  handle, err = db.open(path, { busy_timeout = BACK_UP })
-  if handle then
-    count, err = take_steps(handle)
-    handle:close()
-  end
-  if not count or count == 0 then os.remove(copy) end
-  return count, err
+  local handle, err = db.open(path, { busy_timeout = BACK_UP })
+  if not handle then return nil, err end
+  local ok, copy
+  ok, err = take_steps(handle, function()
+    local free, why = refuse_under_older(handle, path)
+    if not free then return nil, why end
+    copy, why = back_up(path, newest)
+    return copy, why
+  end)
+  handle:close()
+  if not ok and copy then os.remove(copy) end
+  return ok, err
 end
 
 -- What an older program must not touch is refused; what an older one has left is brought up.
@@ -121,7 +130,7 @@ local function migrate(handle, path)
   if version == newest then return true end
   if version > newest then return refuse_newer(version) end
   if version < 0 then return refuse_odd(version) end
-  if version == 0 then return take_steps(handle) end
+  if version == 0 then return take_steps(handle, function() return true end) end
   return update(path, newest)
 end
 

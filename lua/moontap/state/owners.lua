@@ -102,4 +102,18 @@ function M.is_alive(state, id)
   return false
 end
 
+---A process that works on the state in `dir`, which this one does not yet.
+---@param db any
+---@param dir string
+---@return { pid: integer, command: string }|false|nil
+---@return table|nil err
+function M.find_alive(db, dir)
+  local rows, err = db:rows "SELECT id, pid, command FROM owners WHERE ended IS NULL"
+  if not rows then return nil, err end
+  for _, row in ipairs(rows) do
+    if M.is_alive({ dir = dir }, row.id) then return row end
+  end
+  return false
+end
+
 return M
