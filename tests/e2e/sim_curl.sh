@@ -19,7 +19,7 @@ fail() {
 "$MOONTAP_BIN" sim --port-file "$dir/port" --bucket "$dir/bucket" --speed 20 --seed 3 \
     >"$dir/exports" 2>"$dir/log" &
 sim=$!
-for _ in $(seq 200); do
+for _ in $(seq 2400); do
     [ -s "$dir/port" ] && break
     kill -0 "$sim" 2>/dev/null || fail "the simulator ended: $(cat "$dir/log")"
     sleep 0.05
@@ -47,7 +47,7 @@ field() { sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p' "$dir/answer"; }
 expect() { grep -qF -- "$1" "$dir/answer" || fail "expected $1"; }
 # wait_for ID STATUS
 wait_for() {
-    for _ in $(seq 200); do
+    for _ in $(seq 2400); do
         request 200 GET "pcaps/$1"
         [ "$(field status)" = "$2" ] && return
         sleep 0.1

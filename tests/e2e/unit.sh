@@ -47,13 +47,13 @@ return { api = 1, on = { cron = "* * * * * *" }, tz = "Europe/Berlin", run = fun
   assert(cap:wait())
   assert(cap:download())
   while true do pcall(moontap.sleep, 1) end
-end, timeout = 1 }
+end, timeout = 60 }
 LUA
 strace -f -qq -o "$dir/trace" true 2>/dev/null || exit 0 # nobody may be traced here
 strace -f -qq -o "$dir/trace" "$MOONTAP_BIN" cron --sim --speed 100 --state "$dir/state" \
     --listen 127.0.0.1:0 --drain 1s "$dir/pb" 2>"$dir/said" &
 tracer=$!
-for _ in $(seq 600); do
+for _ in $(seq 2400); do
     grep -q 'rename.*\.pcap' "$dir/trace" && break # a run came to its end
     sleep 0.1
 done

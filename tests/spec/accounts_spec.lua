@@ -143,17 +143,15 @@ describe("an account", function()
     assert.equal(0, (moontap("captures", "--accounts", "accounts", "--account", "lab")))
     local shouted = url:upper():gsub("/CLIENT.*", "/client/v4/")
     assert.equal(0, (moontap("captures", "--base-url", shouted)))
-    local _, rows = command.run { "sqlite3", dir .. "/state/moontap/state.db",
-      "SELECT base_url, account_id FROM accounts" }
-    assert.equal(("%s|%s\n"):format(url, id), rows)
+    local db = dir .. "/state/moontap/state.db"
+    assert.equal(("%s|%s\n"):format(url, id),
+      command.query(db, "SELECT base_url, account_id FROM accounts"))
     -- one that an earlier version has written down otherwise is found again
-    command.run { "sqlite3", dir .. "/state/moontap/state.db",
-      "UPDATE accounts SET account_id = upper(account_id), base_url = base_url || '/'" }
+    command.query(db,
+      "UPDATE accounts SET account_id = upper(account_id), base_url = base_url || '/'")
     env.CLOUDFLARE_ACCOUNT_ID, env.CLOUDFLARE_BASE_URL = id, url
     assert.equal(0, (list()))
-    _, rows = command.run { "sqlite3", dir .. "/state/moontap/state.db",
-      "SELECT count(*) FROM accounts" }
-    assert.equal("1\n", rows)
+    assert.equal("1\n", command.query(db, "SELECT count(*) FROM accounts"))
   end)
 end)
 

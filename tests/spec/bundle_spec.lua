@@ -1,3 +1,4 @@
+-- outside
 -- `moontap bundle`: what it packs is read with tar, sha256sum and tcpdump.
 
 local command = require "support.command"

@@ -1,3 +1,4 @@
+-- outside
 -- Which files of a directory are playbooks: `moontap check` as a person asks it.
 
 local command = require "support.command"

@@ -106,7 +106,7 @@ describe("a run in a process of its own", function()
     local r = run([[return { now = os.time(), zone = os.date("%Z %H", 1751328000),
       noon = os.time { year = 2026, month = 7, day = 1, hour = 12 }, clock = os.clock(),
       dice = math.random(1000000) }]], { tz = "America/New_York", seed = 7 })
-    assert.is_true(r.now >= before and r.now <= before + 5)
+    assert.is_true(r.now >= before and r.now <= os.time())
     assert.equals("EDT 20", r.zone)
     assert.equals(1782921600, r.noon)
     assert.equals(r.dice, run("return math.random(1000000)", { seed = 7 }))
@@ -204,7 +204,10 @@ describe("a run in a process of its own", function()
     local pid
     local task = moontap.spawn(run, "moontap.sleep(60)",
       { on_start = function(session) pid = session.child:pid() end })
-    moontap.sleep(0.05)
+    for _ = 1, 20000 do
+      if pid then break end
+      moontap.sleep(0.01)
+    end
     assert.truthy(sys.stat("/proc/" .. pid))
     task:cancel()
     pcall(task.join, task)
@@ -219,7 +222,7 @@ describe("a run in a process of its own", function()
       limits = { log_max = 300 }, on_log = function(line) lines[#lines + 1] = line end,
       on_start = function(s) session = s end,
     })
-    for _ = 1, 1000 do
+    for _ = 1, 20000 do
       if session and session.output.lines == 100 then break end
       moontap.sleep(0.01)
     end
@@ -237,7 +240,7 @@ describe("a run in a process of its own", function()
     local command = "exec " .. program .. " run -e '" .. code .. "' & echo $!; wait"
     local host = assert(io.popen(command, "r"))
     local host_pid, child_pid = host:read "n", nil
-    for _ = 1, 500 do
+    for _ = 1, 20000 do
       local f = io.open(dir .. "/pid")
       child_pid = f and f:read "n"
       if f then f:close() end
@@ -253,7 +256,7 @@ describe("a run in a process of its own", function()
     end
     assert.is_true(is_alive())
     os.execute("kill -KILL " .. host_pid)
-    for _ = 1, 500 do
+    for _ = 1, 20000 do
       if not is_alive() then break end
       moontap.sleep(0.01)
     end
@@ -443,10 +446,11 @@ describe("the handle of a process", function()
         while child:send(text) == true do sent = sent + 1 end
       end)
     end
-    moontap.sleep(0.05)
-    local full = sent
-    moontap.sleep(0.05)
-    assert.equals(full, sent)
+    local full
+    repeat
+      full = sent
+      moontap.sleep(0.1)
+    until sent == full
     assert.is_true(full < 100)
     senders[1]:cancel()
     child:kill "deadline"

@@ -1,3 +1,4 @@
+-- outside
 -- `moontap run` as shells and crontabs meet it: exit status, what is said, what is left behind.
 
 local command = require "support.command"

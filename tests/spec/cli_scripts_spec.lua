@@ -1,3 +1,4 @@
+-- outside
 -- Each script that ships with the product, on the embedded simulator, in virtual and in
 -- compressed time.
 

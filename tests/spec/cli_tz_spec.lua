@@ -1,3 +1,4 @@
+-- outside
 -- `--tz`: commands print times in a zone, and read those without one as of that zone.
 
 local clock = require "moontap.clock"

@@ -1,3 +1,4 @@
+-- outside
 -- The daemon as a user has it: its life, and the commands beside it.
 
 local clock = require "moontap.clock"

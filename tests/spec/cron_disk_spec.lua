@@ -1,3 +1,4 @@
+-- outside
 -- The daemon where its files fail it: a disk that is full for some time, a state that is broken
 -- when it starts, a zone that changes.
 

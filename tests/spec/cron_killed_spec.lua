@@ -1,3 +1,4 @@
+-- outside
 -- The daemon is killed, at every point where it writes.
 
 local command = require "support.command"

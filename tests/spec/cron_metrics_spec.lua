@@ -1,3 +1,4 @@
+-- outside
 -- /metrics as Prometheus reads it: the whole set, from the start, and what a run leaves in it.
 
 local exposition = require "support.exposition"

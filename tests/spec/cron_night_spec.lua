@@ -1,3 +1,4 @@
+-- outside
 -- The daemon in the nights in which the clock jumps.
 
 local clock = require "moontap.clock"

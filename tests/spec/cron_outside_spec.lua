@@ -1,3 +1,4 @@
+-- outside
 -- What runs of a daemon reach besides the API: granted files and hosts, what they have downloaded,
 -- and nothing else.
 

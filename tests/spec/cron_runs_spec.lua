@@ -1,3 +1,4 @@
+-- outside
 -- Runs of the daemon as a user sees them: what becomes of their effects, their logs, their pings.
 
 local command = require "support.command"
@@ -14,8 +15,8 @@ pcaps.create { type = "simple", time_limit = 60, packet_limit = 20,
 
 describe("a run that ends while a create is under way", function()
   it("lets it finish: it is written down as what it became", function()
-    place:simulate("--fault", "create:late_answer,seconds=1.5")
-    place:playbook("hasty", CREATE, 'timeout = "1s",')
+    place:simulate("--fault", "create:late_answer,seconds=6")
+    place:playbook("hasty", CREATE, 'timeout = "4s",')
     place:start()
     local one = place:once "hasty"
     assert.equal("timeout", one.error_kind)
@@ -44,7 +45,7 @@ describe("a run that ends while a create is under way", function()
   it("ends one that still waits for its slot", function()
     place:simulate("--knob", "simple_interval=60")
     place:playbook("first", CREATE)
-    place:playbook("second", CREATE, 'timeout = "1s",')
+    place:playbook("second", CREATE, 'timeout = "5s",')
     place:playbook("third", [[local _, err = pcaps.create({ type = "simple", time_limit = 60,
       packet_limit = 20, filter_v1 = { destination_port = 53 } }, { deadline = "1s" })
       print(err.kind, err.free_at > os.time())]])

@@ -1,3 +1,4 @@
+-- outside
 -- The playbooks that ship with the product, and what schedule and check say of others.
 
 local command = require "support.command"

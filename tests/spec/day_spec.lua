@@ -1,3 +1,4 @@
+-- outside
 -- A day of twenty scripts in five processes on one account, with faults in one of twenty exchanges
 -- and a process killed every hour. The simulator's time is compressed; its list and the state say
 -- afterwards whether anything was lost, doubled, too early or left out.

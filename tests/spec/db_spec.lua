@@ -29,10 +29,7 @@ end
 
 -- What the sqlite3 tool says of the database.
 local function sqlite3(sql, file)
-  local status, out, err = command.run { "sqlite3", file or path, sql }
-  assert.equal("", err)
-  assert.equal(0, status)
-  return (out:gsub("\n$", ""))
+  return (command.query(file or path, sql):gsub("\n$", ""))
 end
 
 local function is_sound(file)

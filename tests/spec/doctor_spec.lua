@@ -1,3 +1,4 @@
+-- outside
 -- `moontap doctor`: what it finds, what it says about it, and what it does not do.
 
 local command = require "support.command"
@@ -48,9 +49,7 @@ local function examine(...)
 end
 
 local function query(sql)
-  local status, out, err = command.run { "sqlite3", dir .. "/state/moontap/state.db", sql }
-  assert.equal(0, status, err)
-  return out
+  return command.query(dir .. "/state/moontap/state.db", sql)
 end
 
 local CREATE <const> = 'print(assert(pcaps.create { type = "simple", time_limit = 60, '

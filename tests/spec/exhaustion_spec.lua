@@ -1,3 +1,4 @@
+-- outside
 -- When there is no more of something: descriptors, disk, readers. Each time the error says what is
 -- missing, nothing half made stays behind, and what failed can be done again.
 

@@ -1,3 +1,4 @@
+-- outside
 -- The night in which clocks are put back, and the one in which they go ahead, as one daemon lives
 -- through each of them. Under libfaketime the clock goes on as it should, and jumps from shortly
 -- before one due time to shortly before the next, as if the machine had slept meanwhile. Other

@@ -50,9 +50,7 @@ end
 
 -- What sqlite3 finds in the state.
 local function query(sql)
-  local status, out, err = command.run { "sqlite3", dir .. "/state/moontap/state.db", sql }
-  assert.equal(0, status, err)
-  return out
+  return command.query(dir .. "/state/moontap/state.db", sql)
 end
 
 -- Ids that the simulator has, as the API lists them.
@@ -370,7 +368,7 @@ local function claim()
   assert(pcaps.ownership.validate { destination_conf = bucket, ownership_challenge = challenge })
 end
 local function full(options)
-  return assert(pcaps.create({ type = "full", colo_name = "ams01", time_limit = 30000,
+  return assert(pcaps.create({ type = "full", colo_name = "ams01", time_limit = 86400,
     destination_conf = bucket }, options))
 end
 ]]

@@ -1,3 +1,4 @@
+-- outside
 -- Many creates: one after another without growing, and a thousand at once without doubling one.
 -- The long version: MOONTAP_CREATES=100000 tools/test spec.growth
 

@@ -1,3 +1,4 @@
+-- outside
 -- `moontap capture`: from the filter to the file. What it writes is read with tcpdump.
 
 local clock = require "moontap.clock"
@@ -145,9 +146,8 @@ describe("capture", function()
     for i, case in ipairs { "../x", "a b", "-rf", "x'; drop table intents; --", "ü😀" } do
       place:succeeds("capture", "--sim", "--virtual-time", "--state", "st", "--seed", tostring(i),
         "--case=" .. case, "--why=" .. case, with_filter("--limit", "1"))
-      local _, out = command.run({ "sqlite3", "st/state.db",
-        "SELECT case_id, why FROM intents ORDER BY id DESC LIMIT 1" }, { cwd = place.dir })
-      assert.equal(case .. "|" .. case .. "\n", out)
+      assert.equal(case .. "|" .. case .. "\n",
+        place:query "SELECT case_id, why FROM intents ORDER BY id DESC LIMIT 1")
     end
     place:succeeds("run", "--sim", "--virtual-time", "--state", "st", "-e", [[assert(pcaps.create({
       type = "simple", time_limit = 60, packet_limit = 5 }, 

@@ -1,3 +1,4 @@
+-- outside
 -- A daemon among whose playbooks are hostile ones (docs/sandbox.md says what each meets). Each
 -- attack fails and is reported with its reason; an honest playbook beside them keeps its time and
 -- its logs, the token stays where it is, and nothing outlives its run.

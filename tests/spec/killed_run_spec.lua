@@ -1,3 +1,4 @@
+-- outside
 -- The process of a run is killed, at every point of its life: the attempt is recorded with its
 -- reason, the due time keeps its one verdict, the next attempt comes, and no capture is lost,
 -- doubled or left running.

@@ -1,3 +1,4 @@
+-- outside
 -- --dry-run: what a script would do, as far as that does not hang on what had to be invented. The
 -- simulator in a process of its own says whether anything reached it.
 

@@ -1,3 +1,4 @@
+-- outside
 -- --read-only: whatever would change something is refused before it leaves, from run and repl and
 -- from the commands; what reads goes on.
 

@@ -35,9 +35,7 @@ local function purge(...)
 end
 
 local function query(sql)
-  local status, out, err = command.run({ "sqlite3", "st/state.db", sql }, { cwd = dir })
-  assert.equal(0, status, err)
-  return out
+  return command.query(dir .. "/st/state.db", sql)
 end
 
 local function exists(path)

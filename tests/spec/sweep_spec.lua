@@ -1,3 +1,4 @@
+-- outside
 -- `moontap sweep`: a period is covered exactly, once, and in time.
 
 local clock = require "moontap.clock"

@@ -369,22 +369,22 @@ test_http_ends_by_the_idle_deadline(void **state)
     const struct http_result *result;
 
     (void)state;
-    request.idle_timeout_ms = 50;
+    request.idle_timeout_ms = 500;
     result = rig_run(&rig, &request, &call);
     assert_int_equal(result->code, FAULT_TIMEOUT);
     assert_int_equal(result->sent, HTTP_SENT_YES);
-    assert_non_null(strstr(result->fault.msg, "no byte came or went for 50ms"));
+    assert_non_null(strstr(result->fault.msg, "no byte came or went for 500ms"));
     rig_drop(&call);
 }
 
 static void
 test_http_bytes_put_the_idle_deadline_off(void **state)
 {
-    struct http_request request = rig_request(&rig, "GET", "/drip?n=20&ms=20");
+    struct http_request request = rig_request(&rig, "GET", "/drip?n=60&ms=20");
     struct rig_call call;
 
     (void)state;
-    request.idle_timeout_ms = 200;
+    request.idle_timeout_ms = 1000;
     assert_int_equal(rig_run(&rig, &request, &call)->code, FAULT_OK);
     rig_drop(&call);
 }
@@ -397,11 +397,11 @@ test_http_ends_by_the_total_deadline(void **state)
     const struct http_result *result;
 
     (void)state;
-    request.total_timeout_ms = 100;
+    request.total_timeout_ms = 900;
     result = rig_run(&rig, &request, &call);
     assert_int_equal(result->code, FAULT_TIMEOUT);
     assert_int_equal(result->status, 200);
-    assert_non_null(strstr(result->fault.msg, "not done within 100ms"));
+    assert_non_null(strstr(result->fault.msg, "not done within 900ms"));
     rig_drop(&call);
 }
 

@@ -145,4 +145,15 @@ function M.run(argv, options)
   return M.start(argv, options).wait()
 end
 
+--- What the sqlite3 program prints for a statement. It waits for others that work on the database,
+--- also for the one who closes it last.
+---@param file string
+---@param sql string
+---@return string text
+function M.query(file, sql)
+  local status, out, err = M.run { "sqlite3", "-cmd", ".timeout 120000", file, sql }
+  if status ~= 0 then error(err, 2) end
+  return out
+end
+
 return M

@@ -11,9 +11,9 @@ local M = {}
 
 M.SPEED = 100
 M.NEVER = "0 0 1 1 *"
-M.FULL = [[{ type = "full", colo_name = "ams01", time_limit = 30000, byte_limit = 1000000,
+M.FULL = [[{ type = "full", colo_name = "ams01", time_limit = 86400, byte_limit = 1000000000,
   destination_conf = "s3://captures/x?region=a", filter_v1 = { destination_port = 53 } }]]
-M.FULL_GRANTS = [[pcaps = { types = { "full" }, colos = { "ams01" }, max_byte_limit = 1000000,
+M.FULL_GRANTS = [[pcaps = { types = { "full" }, colos = { "ams01" }, max_byte_limit = 1000000000,
   per_day = 1000 }, buckets = { "captures" }]]
 
 local Place = {}
@@ -208,9 +208,7 @@ end
 
 --- What a statement on the database of the state returns, as text.
 function Place:query(sql)
-  local status, out, err = command.run { "sqlite3", self.dir .. "/state/moontap/state.db", sql }
-  assert.equal(0, status, err)
-  return (out:gsub("\n$", ""))
+  return (command.query(self.dir .. "/state/moontap/state.db", sql):gsub("\n$", ""))
 end
 
 --- All captures that the simulator has, by id.

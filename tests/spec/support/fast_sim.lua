@@ -56,9 +56,7 @@ end
 ---@param sql string
 ---@return string
 function Sim:query(sql)
-  local status, out, err = command.run { "sqlite3", self.dir .. "/state/moontap/state.db", sql }
-  assert(status == 0, err)
-  return out
+  return command.query(self.dir .. "/state/moontap/state.db", sql)
 end
 
 return M

@@ -74,9 +74,7 @@ end
 
 --- What sqlite3 finds in the state directory "st".
 function Place:query(sql)
-  local status, out, err = command.run({ "sqlite3", "st/state.db", sql }, { cwd = self.dir })
-  assert(status == 0, err)
-  return out
+  return command.query(self.dir .. "/st/state.db", sql)
 end
 
 --- The mode of a file or directory.
