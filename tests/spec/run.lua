@@ -3,8 +3,9 @@
 --
 -- A spec whose first line is "-- clock: virtual" runs in virtual time. MOONTAP_GC_STRESS=1
 -- makes the collector of this process run all the time; a spec that only looks at programs that
--- it starts says "-- outside" in one of its first two lines, and is left out then. A test fails
--- that leaves a task behind; so does one that is pending, because nothing here is planned for later.
+-- it starts says "-- outside" in one of its first two lines, and is left out then. A test
+-- fails that leaves a task behind; so does one that is pending, because nothing here is planned for
+-- later.
 
 local host = require "moontap.native.host"
 local task = require "moontap.native.task"
