@@ -17,17 +17,27 @@
 #include <unistd.h>
 
 #define ROOM_ABOVE ((size_t)96 << 20) /* address space beside Lua's memory */
-#define OUTPUT_HELD_MAX 65536u /* read ahead; then the pipe fills */
-#define LINE_COST 64u          /* a line counts as so many bytes more: each is work */
+#define OUTPUT_HELD_MAX 65536u        /* read ahead; then the pipe fills */
+#define LINE_COST 64u                 /* a line counts as so many bytes more: each is work */
+#define RESTARTS_MAX 2u               /* of one that did not begin */
 
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
 #endif
 
+/* Both ends of what connects the two processes. */
+struct ends {
+    int link[2], output[2]; /* 0 is this process's end */
+};
+
 struct child {
     struct loop *loop;
     struct stem *stem;
+    struct stem_orders orders;
     struct stem_wait start; /* while it waits PID is 0, and it lives all the same */
+    struct ends ends;       /* its own, until it has them */
+    unsigned restarts;
+    int is_unwanted; /* it was asked to end */
     struct child_calls calls;
     struct child_options options;
     struct link *link;
@@ -67,11 +77,6 @@ close_fd(int *fd)
         *fd = -1;
     }
 }
-
-/* Both ends of what connects the two processes. */
-struct ends {
-    int link[2], output[2]; /* 0 is this process's end */
-};
 
 static enum fault_code
 open_ends(struct ends *ends, struct fault *fault)
@@ -210,6 +215,7 @@ send_signal(const struct child *child, int signum)
 void
 child_terminate(struct child *child)
 {
+    child->is_unwanted = 1;
     stem_await(child->stem, &child->start);
     if (child->pid > 0) {
         send_signal(child, SIGTERM);
@@ -261,12 +267,29 @@ watch_exit(struct child *child, struct fault *fault)
                           &child->exit_watch, fault);
 }
 
+/* It did not begin, because of the process that it was to branch off: the next one is asked. */
+static int
+is_asked_again(struct child *child, int why)
+{
+    struct fault fault;
+
+    return why != ECANCELED && !child->is_unwanted && !child->kill_sent
+           && child->restarts++ < RESTARTS_MAX
+           && stem_branch(child->stem, &child->orders, child->ends.link[1], child->ends.output[1],
+                          &child->start, &fault)
+                  == FAULT_OK;
+}
+
 static void
 on_started(void *arg, pid_t pid, int why)
 {
     struct child *child = arg;
     struct fault fault;
 
+    if (pid < 0 && is_asked_again(child, why)) {
+        return;
+    }
+    close_ends(&child->ends);
     if (pid < 0) {
         end_unwatched(child, "start a process", stem_why(why));
         return;
@@ -435,38 +458,50 @@ watch_all(struct child *child, struct ends *ends, struct fault *fault)
     return code;
 }
 
+static struct child *
+make_child(struct loop *loop, struct stem *stem, const struct child_options *options,
+           const struct child_calls *calls)
+{
+    struct child *child = mem_zalloc(sizeof *child);
+
+    if (child == NULL) {
+        return NULL;
+    }
+    child->loop = loop;
+    child->stem = stem;
+    child->orders = orders_of(options);
+    child->start = (struct stem_wait){.fn = on_started, .arg = child};
+    child->calls = *calls;
+    child->options = *options;
+    child->pid_fd = child->output_fd = -1;
+    child->ends = (struct ends){{-1, -1}, {-1, -1}};
+    child->output = mem_alloc(OUTPUT_HELD_MAX);
+    if (child->output == NULL) {
+        mem_free(child);
+        return NULL;
+    }
+    return child;
+}
+
 enum fault_code
 child_spawn(struct loop *loop, struct stem *stem, const struct child_options *options,
             const struct child_calls *calls, struct child **out, struct fault *fault)
 {
-    struct child *child = mem_zalloc(sizeof *child);
-    struct stem_orders orders = orders_of(options);
-    struct ends ends;
+    struct child *child = make_child(loop, stem, options, calls);
     enum fault_code code;
 
     *out = NULL;
     if (child == NULL) {
         return fault_set(fault, FAULT_NOMEM, "not enough memory");
     }
-    child->loop = loop;
-    child->stem = stem;
-    child->start = (struct stem_wait){.fn = on_started, .arg = child};
-    child->calls = *calls;
-    child->options = *options;
-    child->pid_fd = child->output_fd = -1;
-    child->output = mem_alloc(OUTPUT_HELD_MAX);
-    if (child->output == NULL) {
-        mem_free(child);
-        return fault_set(fault, FAULT_NOMEM, "not enough memory");
-    }
-    code = open_ends(&ends, fault);
+    code = open_ends(&child->ends, fault);
     if (code == FAULT_OK) {
-        code = watch_all(child, &ends, fault);
+        code = watch_all(child, &child->ends, fault);
     }
     if (code == FAULT_OK) {
-        code = stem_branch(stem, &orders, ends.link[1], ends.output[1], &child->start, fault);
+        code = stem_branch(stem, &child->orders, child->ends.link[1], child->ends.output[1],
+                           &child->start, fault);
     }
-    close_ends(&ends);
     if (code != FAULT_OK) {
         child_free(child);
         return code;
@@ -498,6 +533,7 @@ child_free(struct child *child)
     loop_watch_free(child->exit_watch);
     end_output(child);
     link_close(child->link);
+    close_ends(&child->ends);
     close_fd(&child->pid_fd);
     mem_free(child->output);
     mem_free(child);

@@ -30,7 +30,8 @@
 #define STACK_MAX ((size_t)1 << 20)
 #define FIRST_FREE_FD 10 /* above what become_stem puts in place */
 #define FDS_OF_BRANCH 2  /* its link, its output */
-#define PATIENCE_MS 2000 /* for an answer, where the loop stands still */
+#define PATIENCE_MS 2000 /* for an answer */
+#define START_MS 10000   /* … for the first of a process, while the loop goes on */
 #define STEM_DIED (-1)   /* reasons beside errno's */
 #define STEM_HANGS (-2)
 
@@ -39,9 +40,10 @@
 #endif
 #define CLOSE_LATER 4u /* CLOSE_RANGE_CLOEXEC */
 
-/* The stem's answer to a request: they come in the order of those. */
+/* The answer to a request: of the branch itself, or of the stem that could not make it. */
 struct answer {
-    pid_t pid; /* -1: WHY says */
+    uint64_t number; /* of the request */
+    pid_t pid;       /* -1: WHY says */
     int why;
 };
 
@@ -54,6 +56,10 @@ struct stem {
     struct loop_watch *watch;
     int fd; /* -1: no process */
     pid_t pid;
+    pid_t old_group; /* of a process that has gone: what it left may have to be reaped; 0: none */
+    int has_answered;
+    uint64_t last_number;
+    struct loop_timer patience;
     struct waits waits;
     struct waits lost; /* of a process that has gone, being told */
     int lost_fd, lost_why;
@@ -221,17 +227,26 @@ list_move(struct waits *to, struct waits *from)
     }
 }
 
-static void
-tell_first(struct waits *list, const struct answer *answer)
+/* Tells who made the request. Returns 0 when nobody did. */
+static int
+tell(struct waits *list, const struct answer *answer)
 {
-    struct stem_wait *wait = list->first;
+    struct stem_wait **at = &list->first, *wait;
 
-    list->first = wait->next;
-    if (list->first == NULL) {
-        list->end = &list->first;
+    while (*at != NULL && (*at)->number != answer->number) {
+        at = &(*at)->next;
+    }
+    wait = *at;
+    if (wait == NULL) {
+        return 0;
+    }
+    *at = wait->next;
+    if (wait->next == NULL) {
+        list->end = at;
     }
     wait->is_waiting = 0;
     wait->fn(wait->arg, answer->pid, answer->why);
+    return 1;
 }
 
 /* recv without waiting. The end of the other side with requests unread is an error once,
@@ -248,16 +263,16 @@ receive(int fd, struct answer *answer)
     return got;
 }
 
-/* Tells the first of those whose process has gone what it answered before, or why not. */
+/* Tells one of those whose process has gone what was answered before, or why not. */
 static void
 tell_lost(struct stem *stem)
 {
     struct answer answer;
 
     if (receive(stem->lost_fd, &answer) != (ssize_t)sizeof answer) {
-        answer = (struct answer){-1, stem->lost_why};
+        answer = (struct answer){stem->lost.first->number, -1, stem->lost_why};
     }
-    tell_first(&stem->lost, &answer);
+    (void)tell(&stem->lost, &answer);
 }
 
 static void
@@ -269,19 +284,42 @@ tell_all_lost(struct stem *stem)
     close_fd(&stem->lost_fd);
 }
 
+/* Branches that could not answer any more have ended in the group of their stem, which those
+ * that could have left. Does not wait for them. */
+static void
+reap_unanswered(struct stem *stem)
+{
+    pid_t got = 0;
+
+    if (stem->old_group != 0) {
+        do {
+            got = waitpid(-stem->old_group, NULL, WNOHANG);
+        } while (got > 0 || (got < 0 && errno == EINTR));
+    }
+    if (got < 0) {
+        stem->old_group = 0;
+    }
+}
+
 /* The process goes, if it has not gone by itself; WHY tells those who wait and were not
- * answered. Whom they ask meanwhile is the next process. */
+ * answered: no branch of theirs can begin any more. Whom they ask meanwhile is the next
+ * process. */
 static void
 let_go(struct stem *stem, int why)
 {
     if (stem->fd < 0) {
         return;
     }
+    loop_timer_stop(stem->loop, &stem->patience);
     loop_watch_free(stem->watch);
     stem->watch = NULL;
     (void)kill(stem->pid, SIGKILL);
     while (waitpid(stem->pid, NULL, 0) < 0 && errno == EINTR) {
     }
+    (void)shutdown(stem->fd, SHUT_RD); /* what was answered by now can still be read */
+    reap_unanswered(stem);
+    stem->old_group = stem->pid;
+    reap_unanswered(stem);
     tell_all_lost(stem); /* when it is called by one of them */
     stem->lost_fd = stem->fd;
     stem->lost_why = why;
@@ -290,7 +328,34 @@ let_go(struct stem *stem, int why)
     tell_all_lost(stem);
 }
 
-/* Takes one answer. Returns 0 when there is none now. */
+static int take_answer(struct stem *stem);
+
+/* Nobody else may ask, so that await_answer would not notice. */
+static void
+on_patience(void *arg)
+{
+    struct stem *stem = arg;
+
+    if (!take_answer(stem) && stem->waits.first != NULL && !loop_timer_active(&stem->patience)) {
+        let_go(stem, STEM_HANGS);
+    }
+}
+
+/* From now on it has so long for the next answer. Virtual time says nothing about that. */
+static void
+be_patient(struct stem *stem)
+{
+    if (stem->waits.first == NULL || stem->fd < 0) {
+        loop_timer_stop(stem->loop, &stem->patience);
+    } else if (!loop_is_virtual(stem->loop)) {
+        /* best effort: without, a run's own timeout ends it */
+        (void)loop_timer_start(stem->loop, &stem->patience,
+                               stem->has_answered ? PATIENCE_MS : START_MS, on_patience, stem);
+    }
+}
+
+/* Takes one answer. Returns 0 when there is none now. A process that cannot branch any more,
+ * because its limits were changed for instance, is let go: the next one may. */
 static int
 take_answer(struct stem *stem)
 {
@@ -300,11 +365,19 @@ take_answer(struct stem *stem)
     if (got < 0 && errno == EAGAIN) {
         return 0;
     }
-    if (got != (ssize_t)sizeof answer || stem->waits.first == NULL) {
+    if (got != (ssize_t)sizeof answer) {
         let_go(stem, STEM_DIED);
         return 0;
     }
-    tell_first(&stem->waits, &answer);
+    if (answer.pid < 0) {
+        let_go(stem, answer.why);
+        return 0;
+    }
+    stem->has_answered = 1;
+    if (!tell(&stem->waits, &answer)) {
+        let_go(stem, STEM_DIED);
+    }
+    be_patient(stem);
     return stem->fd >= 0;
 }
 
@@ -331,6 +404,7 @@ on_answers(void *arg, unsigned events)
     (void)events;
     while (take_answer(arg)) {
     }
+    reap_unanswered(arg);
 }
 
 static enum fault_code
@@ -354,6 +428,7 @@ ensure_process(struct stem *stem, struct fault *fault)
     }
     close_fd(&fds[1]);
     stem->fd = fds[0];
+    stem->has_answered = 0;
     code = loop_watch_new(stem->loop, stem->fd, LOOP_READ, on_answers, stem, &stem->watch, fault);
     if (code != FAULT_OK) {
         let_go(stem, STEM_DIED);
@@ -438,14 +513,17 @@ enum fault_code
 stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, int output_fd,
             struct stem_wait *wait, struct fault *fault)
 {
+    struct stem_orders numbered = *orders;
     enum fault_code code;
 
+    numbered.number = ++stem->last_number;
+    reap_unanswered(stem);
     for (int is_second = 0;; is_second++) {
         code = ensure_process(stem, fault);
         if (code != FAULT_OK) {
             return code;
         }
-        if (send_in_turn(stem, orders, link_fd, output_fd) == 0) {
+        if (send_in_turn(stem, &numbered, link_fd, output_fd) == 0) {
             break;
         }
         code = fault_set(fault, FAULT_IO, "start a process: %s", strerror(errno));
@@ -454,10 +532,14 @@ stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, in
             return code;
         }
     }
+    wait->number = numbered.number;
     wait->next = NULL;
     wait->is_waiting = 1;
     *stem->waits.end = wait;
     stem->waits.end = &wait->next;
+    if (stem->waits.first == wait) {
+        be_patient(stem);
+    }
     return FAULT_OK;
 }
 
@@ -574,15 +656,19 @@ take_orders(struct stem_orders *orders, int fds[FDS_OF_BRANCH])
 }
 
 /* Makes this process one for a run: its own session, descriptors and limits. Ends it
- * when that cannot be done: no run without them. */
+ * when that cannot be done: no run without them. It answers itself, before it leaves the
+ * stem's group: so whatever happens to the stem, a run that the host was not told of has
+ * not begun, and never will. */
 static void
 become_branch(const struct stem_orders *orders, const int fds[FDS_OF_BRANCH])
 {
+    struct answer answer = {orders->number, getpid(), 0};
     sigset_t terminate;
 
-    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0
-        || getppid() != orders->parent || dup2(fds[1], STDOUT_FILENO) < 0
-        || dup2(fds[1], STDERR_FILENO) < 0 || dup2(fds[0], STEM_LINK_FD) < 0) {
+    if (send(STEM_LINK_FD, &answer, sizeof answer, MSG_NOSIGNAL) < 0 || setsid() < 0
+        || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != orders->parent
+        || dup2(fds[1], STDOUT_FILENO) < 0 || dup2(fds[1], STDERR_FILENO) < 0
+        || dup2(fds[0], STEM_LINK_FD) < 0) {
         _exit(STEM_STATUS_REFUSED);
     }
     close_above(STEM_LINK_FD);
@@ -615,16 +701,16 @@ stem_serve(struct stem_orders *out)
     while (take_orders(out, fds)) {
         /* a child of the host, as the stem is; the call itself, because the library has
          * none that gives away its child */
-        struct answer answer = {(pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0), 0};
+        pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+        struct answer answer = {out->number, -1, errno};
 
-        if (answer.pid == 0) {
+        if (pid == 0) {
             become_branch(out, fds);
             return 1;
         }
-        answer.why = answer.pid < 0 ? errno : 0;
         (void)close(fds[0]);
         (void)close(fds[1]);
-        if (send(STEM_LINK_FD, &answer, sizeof answer, MSG_NOSIGNAL) < 0) {
+        if (pid < 0 && send(STEM_LINK_FD, &answer, sizeof answer, MSG_NOSIGNAL) < 0) {
             break;
         }
     }

@@ -22,6 +22,7 @@
 
 /* What a branch is told; it crosses as it stands here. */
 struct stem_orders {
+    uint64_t number; /* stem_branch gives it */
     pid_t parent;
     size_t memory_max;  /* bytes of Lua's memory */
     size_t address_max; /* bytes of address space; 0: any */
@@ -33,8 +34,10 @@ struct stem_orders {
 /* One who waits for a branch; owned by its user, zero-initialised. */
 struct stem_wait {
     struct stem_wait *next;
+    uint64_t number; /* of its request */
     /* Called from the loop, stem_await or stem_branch, once: its process id, or -1 and why,
-     * see stem_why. */
+     * see stem_why. Then nothing of it has begun, and it may ask again at once, except after
+     * ECANCELED. */
     void (*fn)(void *arg, pid_t pid, int why);
     void *arg;
     int is_waiting;
@@ -45,6 +48,7 @@ struct stem_wait {
 struct stem;
 
 /* Its process starts with the first branch, and again with the next when it died. */
+/* One that dies, branches no more, or gives no answer for two seconds is replaced. */
 enum fault_code stem_new(struct loop *loop, struct stem **out, struct fault *fault);
 /* NULL: nothing. Those who wait are told first. Branches go on. */
 void stem_free(struct stem *stem);

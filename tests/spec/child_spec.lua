@@ -472,15 +472,69 @@ describe("the handle of a process", function()
 end)
 
 describe("the process that they branch off", function()
-  -- Stops it, when it has started.
-  local function stop_stem()
+  -- Carries a command out on it, "$pid", when it has started.
+  local function to_stem(command)
     run ""
+    local pipe <close> = assert(io.popen(([[
+      for pid in $(cat /proc/$PPID/task/*/children); do
+        if grep -q "playbook-[s]tem" /proc/$pid/cmdline; then %s && echo done; fi
+      done]]):format(command)))
+    assert.equal("done\n", pipe:read "a")
+  end
+
+  local function stop_stem() to_stem "kill -STOP $pid" end
+
+  -- Several runs at a time, whose results are those of their code.
+  local function start_runs(count)
+    local runs = {}
+    for i = 1, count do
+      runs[i] = moontap.spawn(function() return (run("return " .. i)) end)
+    end
+    return function()
+      for i, one in ipairs(runs) do assert.equal(i, (one:join())) end
+    end
+  end
+
+  -- Its children that nobody has reaped, or that live on: process ids beside the one it is.
+  local function count_children()
+    local count = 0
+    for _, thread in ipairs(sys.list "/proc/self/task") do
+      local file <close> = assert(io.open("/proc/self/task/" .. thread .. "/children"))
+      count = count + select(2, file:read "a":gsub("%d+", ""))
+    end
+    return count
+  end
+
+  it("takes no run along that has not begun", function()
+    stop_stem()
+    local finish = start_runs(5)
+    moontap.sleep(0.02) -- they wait for it
     local pipe <close> = assert(io.popen [[
       for pid in $(cat /proc/$PPID/task/*/children); do
-        if grep -q "playbook-[s]tem" /proc/$pid/cmdline; then kill -STOP $pid && echo stopped; fi
+        if grep -q "playbook-[s]tem" /proc/$pid/cmdline; then kill -KILL $pid; fi
       done]])
-    assert.equal("stopped\n", pipe:read "a")
-  end
+    pipe:read "a"
+    finish()
+  end)
+
+  it("leaves nothing behind, whenever it is killed", function()
+    for _ = 1, 10 do
+      to_stem "(kill -KILL $pid &)"
+      start_runs(4)()
+    end
+    run ""
+    assert.equal(1, count_children())
+  end)
+
+  it("is replaced when it can start nothing any more", function()
+    to_stem "prlimit --pid $pid --nofile=4:4"
+    assert.equal(1, (run "return 1"))
+  end)
+
+  it("is replaced when it hangs and nobody else asks", function()
+    stop_stem()
+    assert.equal(1, (run("return 1", { limits = { timeout = 60, grace = 0.2 } })))
+  end)
 
   it("holds nobody up for long when it hangs", function()
     stop_stem()
