@@ -160,6 +160,29 @@ describe("the engine", function()
     assert.equal(4, most)
   end)
 
+  it("leaves places to others when the runs of a playbook pile up", function()
+    to_minute()
+    local now, most, others = 0, 0, 0
+    local piled = make { name = "piled", overlap = "allow", on = { cron = "* * * * * *" } }
+    local calm = make { name = "calm", on = { cron = "* * * * *" } }
+    local one = start({ piled, calm }, function(job)
+      if job.playbook.name == "calm" then
+        others = others + 1
+        assert.is_true(clock.now() - job.planned < 1)
+        return true
+      end
+      now = now + 1
+      most = math.max(most, now)
+      moontap.sleep(3600)
+      now = now - 1
+      return true
+    end)
+    run_for(one, 3 * 60)
+    assert.equal(16, most) -- of 64
+    assert.equal(3, others)
+    assert.is_nil(verdicts "calm".skipped)
+  end)
+
   it("lets one at a time use what both name", function()
     to_minute()
     local now, most = 0, 0

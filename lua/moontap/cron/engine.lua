@@ -35,6 +35,7 @@ local OLD_MAX <const> = 100000     -- … that are counted before the catch-up w
 local CHECK_ZONES <const> = 60     -- naps
 local PURGE_EVERY <const> = 86400
 local RUNS_MAX <const> = 64
+local SHARE <const> = 4            -- one playbook has the fourth part of the places at most
 local FEW <const> = 8              -- runs under way, below which an end is noted at once
 local TOGETHER <const> = 0.005     -- … else after so many seconds, with others that end meanwhile
 
@@ -252,17 +253,35 @@ local function start(self, job)
   end)
 end
 
--- Takes as many as there are places for. What cannot be noted is not started, but tried again.
+-- Those that there are places for, in their turn, and the others: a playbook whose runs pile up
+-- (overlap = "allow") leaves places to the rest.
+local function choose_ready(self)
+  local free, most = self.runs_max - self.count, math.ceil(self.runs_max / SHARE)
+  local of, jobs, others = {}, {}, {}
+  for _, job in pairs(self.running) do
+    of[job.playbook.name] = (of[job.playbook.name] or 0) + 1
+  end
+  for _, job in ipairs(self.ready) do
+    local name = job.playbook.name
+    local has_place = #jobs < free and (of[name] or 0) < most
+    if has_place then of[name] = (of[name] or 0) + 1 end
+    table.insert(has_place and jobs or others, job)
+  end
+  return jobs, others
+end
+
+-- What cannot be noted is not started, but tried again.
 local function start_ready(self)
-  local count = math.min(self.runs_max - self.count, #self.ready)
-  if count <= 0 or self.is_draining then return end
-  local jobs, release = table.move(self.ready, 1, count, 1, {}), tzdb.version()
+  if self.count >= self.runs_max or #self.ready == 0 or self.is_draining then return end
+  local jobs, others = choose_ready(self)
+  if #jobs == 0 then return end
+  local release = tzdb.version()
   for _, job in ipairs(jobs) do
     host.point "run.claimed"
     job.log, job.tzdb = self.log_of(job.run), release
   end
   if not check(dues.started(self.state, jobs)) then return end
-  self.ready = table.move(self.ready, count + 1, #self.ready, 1, {})
+  self.ready = others
   for _, job in ipairs(jobs) do start(self, job) end
 end
 
