@@ -58,6 +58,18 @@ describe("a run that ends while a create is under way", function()
   end)
 end)
 
+describe("a daemon with few descriptors", function()
+  it("lets runs wait instead of failing them, and says so", function()
+    for i = 1, 30 do
+      place:playbook("p" .. i, "moontap.sleep(0.5)", "on_start = true,")
+    end
+    place:start { prefix = { "bash", "-c", 'ulimit -n 100; exec "$@"', "-" } }
+    for _, one in ipairs(place:await_runs(nil, 30)) do assert.equal("ok", one.state) end
+    assert.matches("100 descriptors %(ulimit %-n%) are enough for %d runs at a time, not for 64",
+      place:stop())
+  end)
+end)
+
 -- Takes HTTP requests one after the other, each after so many seconds; prints their first lines.
 local PEER <const> = [[$| = 1; $s = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1");
   print $s->sockport, "\n";

@@ -2,6 +2,7 @@
 -- told to or a file changes, and ends in order.
 
 local clock = require "moontap.clock"
+local descriptors = require "moontap.cron.descriptors"
 local dues = require "moontap.state.dues"
 local effects = require "moontap.effects"
 local engine = require "moontap.cron.engine"
@@ -28,12 +29,24 @@ local M = {}
 
 local DRAIN <const> = 60      -- seconds
 local WATCH_EVERY <const> = 1
+local RUNS_MAX <const> = 64
 local BEAT_EVERY <const> = 60
 local STOPPED <const> = 4     -- exit status after a second signal
 local PUBLIC <const> = 420    -- 0644
 
 local Daemon = {}
 Daemon.__index = Daemon
+
+-- Runs that find no descriptor fail; those that there are none for wait instead.
+local function places(args)
+  local wanted = args.max_runs or RUNS_MAX
+  local most, limit = descriptors.runs(wanted)
+  if limit then
+    log.warn("cron: %d descriptors (ulimit -n) are enough for %d runs at a time, not for %d: "
+      .. "others wait", limit, most, wanted)
+  end
+  return most
+end
 
 local function say(format, ...)
   io.stderr:write("moontap: ", log.redact(format:format(...)), "\n")
@@ -301,7 +314,7 @@ function M.run(args)
                               pings = pings.new() }, Daemon)
   local watchdog, beat = make_heartbeat(), make_beat(self)
   self.engine = engine.new {
-    state = state, runs_max = args.max_runs, on_tick = function() watchdog() beat() end,
+    state = state, runs_max = places(args), on_tick = function() watchdog() beat() end,
     log_of = function(run) return runlog.path(state.dir, run) end,
     run = runner.new { dir = state.dir, logs = logs.new(state),
                        policy = function() return self.policy end,
