@@ -182,6 +182,18 @@ describe("sweep", function()
     end
   end)
 
+  it("tells in one line what was lost over decades", function()
+    local to = NOW - 86400 + 600
+    local status, report, err = sweep("--from", "1970-01-01T00:00:00Z", "--to", clock.format(to))
+    assert.equal(1, status)
+    assert.matches("^moontap: 2 windows to capture, one a minute: about 1m\n"
+      .. "moontap: lost: 1970%-01%-01T00:00:00Z to 2025%-12%-31T00:00:00Z, 5890464 windows, is "
+      .. "older than 24 hours by now\n$", err)
+    assert.equal(3, #report.windows)
+    assert.same({ 2, 5890464, 0 }, { report.saved, report.lost, report.failed })
+    assert.equal(5890464, report.windows[1].count)
+  end)
+
   it("goes on behind a window that fails, and tries that again later", function()
     place:start_simulator()
     start = os.time()

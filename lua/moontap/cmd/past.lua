@@ -14,6 +14,7 @@ local windows = require "moontap.cmd.window"
 
 local M = {}
 
+local LOST_MAX <const> = 288 -- windows of a gap that are certainly lost, and stand one by one
 local LIST_MAX <const> = 50 -- captures that the API lists
 local OPENED <const> = { done = true, adopted = true, shared = true }
 
@@ -104,8 +105,27 @@ local function known_parts(account, window, wire, args, listed)
   return known
 end
 
+-- The windows of the gaps. Of a gap that begins long ago, decades perhaps, those that are too old
+-- by now are one part, which says how many they are.
+local function open_parts(gaps)
+  local parts, edge = {}, clock.now() - windows.AGE_MAX
+  for _, gap in ipairs(gaps) do
+    local count = (math.min(edge, gap.to) - gap.from) // windows.LENGTH_MAX | 0
+    local from = gap.from
+    if count > LOST_MAX then
+      from = gap.from + count * windows.LENGTH_MAX
+      parts[#parts + 1] = { from = gap.from, to = from, state = "lost", count = count }
+    end
+    for _, tile in ipairs(windows.tile { { from = from, to = gap.to } }) do
+      tile.state = "open"
+      parts[#parts + 1] = tile
+    end
+  end
+  return parts
+end
+
 ---The windows that a period falls into, in the order of time: those that were captured before
----with the same filter and case, and new ones for the rest.
+---with the same filter and case, and new ones for the rest. Very many that are lost are one part.
 ---@param window moontap.cmd.Window
 ---@param filter table|nil
 ---@param args table
@@ -120,10 +140,8 @@ function M.parts(window, filter, args)
   local parts, queue = {}, { slots = {} }
   if account then parts, err = known_parts(account, window, wire, args, listed) end
   if not parts then return nil, err end
-  for _, tile in ipairs(windows.tile(windows.uncovered(window, parts))) do
-    tile.state = "open"
-    parts[#parts + 1] = tile
-  end
+  local new = open_parts(windows.uncovered(window, parts))
+  table.move(new, 1, #new, #parts + 1, parts)
   table.sort(parts, function(a, b)
     if a.from ~= b.from then return a.from < b.from end
     return a.to < b.to

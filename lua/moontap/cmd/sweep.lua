@@ -48,6 +48,7 @@ local M = {
 ---@field from integer
 ---@field to integer
 ---@field state "open"|"saved"|"already"|"lost"|"failed"|"unknown" the last: it may be captured
+---@field count? integer windows that it stands for, one by default
 ---@field capture? string known already, its file was not fetched
 ---@field taken? moontap.cmd.Taken
 ---@field error? table
@@ -78,7 +79,7 @@ end
 local function count(parts, state)
   local n = 0
   for _, part in ipairs(parts) do
-    if part.state == state then n = n + 1 end
+    if part.state == state then n = n + (part.count or 1) end
   end
   return n
 end
@@ -95,7 +96,9 @@ local function tell_plan(parts, seconds)
     duration.format(math.ceil(seconds)), already > 0
       and ("; %d captured before"):format(already) or "")
   for _, part in ipairs(parts) do
-    if part.state == "lost" then
+    if part.count then
+      say("lost: %s, %d windows, is older than 24 hours by now", span(part), part.count)
+    elseif part.state == "lost" then
       say("lost: %s is older than 24 hours before its turn comes", span(part))
     elseif part.state == "unknown" then
       say("unknown: %s may have been captured, and no answer came; --again captures it again",
@@ -161,6 +164,7 @@ local function record(part, args)
   local made = part.taken and taking.record(part.taken, args) or { id = part.capture }
   made.from, made.to, made.state = windows.text(part.from), windows.text(part.to), part.state
   made.file = made.file or part.file
+  made.count = part.count
   made.error = part.error and part.error.message
   return made
 end
