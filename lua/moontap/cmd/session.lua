@@ -28,36 +28,30 @@ local function url_of_account(args)
   return account and account.base_url
 end
 
-local function check(args)
+-- What goes with --sim only.
+local function check_simulated(args)
+  if args.virtual_time and not args.sim then
+    return usage "--virtual-time needs --sim: a real API does not wait for it"
+  end
+  if args.sim or args.command == "sim" then return true end
+  if args.bucket then
+    return usage "--bucket needs --sim: real buckets are named by the script"
+  end
+  for _, name in ipairs { "scenario", "knob", "fault" } do
+    if args[name] and #args[name] > 0 then
+      return usage(("--%s needs --sim: a real API does as it likes"):format(name))
+    end
+  end
+  return true
+end
+
+-- Options that name one account, and where it is.
+local function check_place(args)
   for _, name in ipairs { "account_id", "token_file" } do
     if args.account and args[name] then
       return usage(("--account names the account and its token: leave out --%s"):format(
         (name:gsub("_", "-"))))
     end
-  end
-  if args.virtual_time and not args.sim then
-    return usage "--virtual-time needs --sim: a real API does not wait for it"
-  end
-  if args.bucket and not args.sim and args.command ~= "sim" then
-    return usage "--bucket needs --sim: real buckets are named by the script"
-  end
-  for _, name in ipairs { "scenario", "knob", "fault" } do
-    if args[name] and #args[name] > 0 and not args.sim and args.command ~= "sim" then
-      return usage(("--%s needs --sim: a real API does as it likes"):format(name))
-    end
-  end
-  if args.dry_run and args.command == "repl" then
-    return usage "--dry-run plans scripts and commands; at a prompt, --read-only changes nothing"
-  end
-  if args.command == "run" and args.json and not args.dry_run then
-    return usage "--json needs --dry-run: what a script prints is up to the script"
-  end
-  if args.tz then
-    local ok, err = require "moontap.cmd.zone".check(args.tz)
-    if not ok then return nil, err end
-  end
-  if args.quiet and (args.verbose or 0) > 0 then
-    return usage "give one of --quiet and --verbose"
   end
   if args.sim then
     for _, name in ipairs { "base_url", "account", "account_id", "token_file", "cacert" } do
@@ -73,6 +67,32 @@ local function check(args)
       return usage(("--speed is for simulators only; %s is none on this machine"):format(
         url or "Cloudflare's API"))
     end
+  end
+  return true
+end
+
+-- How a command prints.
+local function check_output(args)
+  if args.dry_run and args.command == "repl" then
+    return usage "--dry-run plans scripts and commands; at a prompt, --read-only changes nothing"
+  end
+  if args.command == "run" and args.json and not args.dry_run then
+    return usage "--json needs --dry-run: what a script prints is up to the script"
+  end
+  if args.tz then
+    local ok, err = require "moontap.cmd.zone".check(args.tz)
+    if not ok then return nil, err end
+  end
+  if args.quiet and (args.verbose or 0) > 0 then
+    return usage "give one of --quiet and --verbose"
+  end
+  return true
+end
+
+local function check(args)
+  for _, part in ipairs { check_simulated, check_output, check_place } do
+    local ok, err = part(args)
+    if not ok then return nil, err end
   end
   return true
 end
