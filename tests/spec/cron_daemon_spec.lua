@@ -17,6 +17,27 @@ local cap = assert(pcaps.create { type = "simple", time_limit = 60, packet_limit
   filter_v1 = { destination_port = 53 } })
 print("capture", cap.id)]]
 
+local TIME <const> = "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.?%d*Z$"
+
+describe("what programs and people are told of runs", function()
+  it("has its times as RFC 3339, or in the zone that was asked for", function()
+    place:playbook("one", 'print "hello"')
+    place:start()
+    local id = tostring(place:once("one").id)
+    local due = json.decode(place:succeeds("history", "--json"))[1]
+    local run = json.decode(place:succeeds("runs", "--json"))[1]
+    local logged = json.decode(place:succeeds("log", "--json", id))
+    local why = json.decode(place:succeeds("why", "--json", "one", due.nominal))
+    local event = json.decode(place:succeeds("history", "--events", "--json"))[1]
+    for _, at in ipairs { due.nominal, due.planned, due.decided, run.nominal, run.started,
+                          run.ended, logged.started, why.nominal, why.runs[1].ended, event.at } do
+      assert.matches(TIME, at)
+    end
+    assert.matches("^%d%d%d%d[^ ]+%+05:30 [^\n]*\n[^ ]+%+05:30 hello\n",
+      place:succeeds("log", "--tz", "Asia/Kolkata", id))
+  end)
+end)
+
 describe("the daemon", function()
   it("fires by the clock, logs, and ends in order", function()
     place:playbook("tick", 'print("hello", ctx.run_id, "Authorization: Bearer abcdef")', nil,

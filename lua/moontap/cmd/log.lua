@@ -6,6 +6,7 @@ local errors = require "moontap.errors"
 local json = require "moontap.json"
 local runlog = require "moontap.cron.runlog"
 local show = require "moontap.cmd.showcron"
+local zone = require "moontap.cmd.zone"
 
 ---@type moontap.cmd.Command
 local M = {
@@ -15,6 +16,14 @@ local M = {
   arguments = { { "run", name = "RUN", help = "number of the run" } },
   groups = { "state", "output" },
 }
+
+-- The log is kept in UTC; each line begins with its time.
+local function in_zone(text)
+  if not config.tz then return text end
+  return (("\n" .. text):gsub("\n(%d%d%d%d%-%d%d%-%d%dT[%d:.]+Z)", function(stamp)
+    return "\n" .. zone.rewrite(stamp)
+  end):sub(2))
+end
 
 function M.run(args)
   local id = math.tointeger(tonumber(args.run))
@@ -30,10 +39,11 @@ function M.run(args)
     text, err = runlog.read(store.dir, rows[1])
     if not text then return nil, err end
     if config.json then
-      rows[1].log = text
-      print(json.encode(rows[1], { pretty = true }))
+      local run = show.public(rows[1])
+      run.log = text
+      print(json.encode(run, { pretty = true }))
     else
-      io.stdout:write(text)
+      io.stdout:write(in_zone(text))
     end
     return 0
   end)

@@ -18,6 +18,22 @@ function M.time(at)
   return zone.format(at * 1000 // 1 / 1000)
 end
 
+-- What the rows of the state tell in seconds.
+local TIMES <const> = { "at", "claimed", "decided", "ended", "nominal", "planned", "started",
+                        "through" }
+
+---A row of the state as --json prints it: its times are RFC 3339.
+---@param row table
+---@return table a copy
+function M.public(row)
+  local copy = {}
+  for key, value in pairs(row) do copy[key] = value end
+  for _, key in ipairs(TIMES) do
+    if type(copy[key]) == "number" then copy[key] = M.time(copy[key]) end
+  end
+  return copy
+end
+
 ---The playbooks of the paths that a command was given.
 ---@return moontap.cron.Loaded[]|nil
 ---@return table|nil err
@@ -118,7 +134,7 @@ end
 function M.print_rows(head, rows, to_cells, nothing)
   if config.json then
     local list = json.array {}
-    for i, row in ipairs(rows) do list[i] = row end
+    for i, row in ipairs(rows) do list[i] = M.public(row) end
     print(json.encode(list, { pretty = true }))
   elseif #rows == 0 then
     if not config.quiet then io.stderr:write(nothing, "\n") end

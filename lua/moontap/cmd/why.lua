@@ -52,6 +52,12 @@ local function print_due(due)
   end
 end
 
+local function print_json(facts)
+  local out = show.public(facts)
+  for i, run in ipairs(facts.runs or {}) do out.runs[i] = show.public(run) end
+  print(json.encode(out, { pretty = true }))
+end
+
 function M.run(args)
   local at, problem = show.parse_time(args.time)
   if not at then return nil, errors.new("usage", "why: " .. problem) end
@@ -67,7 +73,7 @@ function M.run(args)
       if not text then return nil, err end
     end
     if config.json then
-      print(json.encode(due or { playbook = args.playbook, why = text }, { pretty = true }))
+      print_json(due or { playbook = args.playbook, why = text })
     elseif due then
       print_due(due)
     else

@@ -2,6 +2,7 @@
 -- through the built program.
 
 local assert = require "luassert"
+local clock = require "moontap.clock"
 local command = require "support.command"
 local json = require "moontap.json"
 local lfs = require "lfs"
@@ -145,9 +146,16 @@ function Place:succeeds(...)
   return out
 end
 
---- What a command with --json prints.
+--- What a command with --json prints; times of due times and runs as seconds.
 function Place:list(...)
-  return json.decode(self:succeeds(...))
+  local rows = json.decode(self:succeeds(...))
+  if ... ~= "runs" and ... ~= "history" then return rows end
+  for _, row in ipairs(rows) do
+    for _, key in ipairs { "nominal", "planned", "through", "started", "ended" } do
+      if row[key] then row[key] = clock.parse(row[key]) end
+    end
+  end
+  return rows
 end
 
 --- What the daemon's own server answers.
