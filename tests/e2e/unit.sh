@@ -24,6 +24,13 @@ for word in $(sed -n 's/^ExecStart=//p' "$unit" | grep -o -- ' --[a-z-]*'); do
     "$MOONTAP_BIN" cron --help | grep -q -- "$word" || fail "moontap cron has no $word"
 done
 
+# installed, it names the program where that is, which works from anywhere
+cmake --install "$(dirname "$(dirname "$MOONTAP_BIN")")" --prefix "$dir/usr" >"$dir/installed" 2>&1 ||
+    fail "cmake --install:" "$(cat "$dir/installed")"
+program=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$dir/usr/lib/systemd/system/moontap.service")
+[ "$program" = "$dir/usr/bin/moontap" ] || fail "the installed unit starts $program"
+(cd / && "$program" run -e 'require "moontap.native.http"') || fail "$program does not run"
+
 # what a build with checks of memory calls besides says nothing
 "$MOONTAP_TEST_BIN/caged" none | grep -q 'seccomp 1' || exit 0
 
