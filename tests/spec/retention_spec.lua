@@ -52,6 +52,20 @@ local function verify_chain()
   return tonumber(out:match "%d+")
 end
 
+describe("moontap captures", function()
+  it("says of a purged capture whether its file is gone", function()
+    local ledger = require "moontap.cmd.ledger"
+    local function note(file)
+      local book = { rows = {}, dead = {}, files = { a = { id = "a", file = file, purged = 1 } } }
+      return ledger.merge({ { id = "a" } }, book)[1].note
+    end
+    assert(sys.write_file(dir .. "/elsewhere.pcap", ""))
+    assert.equal("records purged, its file is left", note(dir .. "/elsewhere.pcap"))
+    assert.equal("purged", note(dir .. "/gone.pcap"))
+    assert.equal("purged", note(nil))
+  end)
+end)
+
 describe("a copy", function()
   it("that is downloaded elsewhere leaves what is held where it is", function()
     local simulator = command.start({ command.moontap, "sim", "--port-file", dir .. "/port" },

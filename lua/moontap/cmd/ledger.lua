@@ -6,6 +6,7 @@
 local clock = require "moontap.clock"
 local json = require "moontap.json"
 local show = require "moontap.cmd.show"
+local sys = require "moontap.native.sys"
 
 local M = {}
 
@@ -69,7 +70,10 @@ local function note_of(entry)
   local parts = {}
   if entry.ours and not entry.listed then parts[1] = "journal only" end
   if entry.held then parts[#parts + 1] = "held" end
-  if entry.purged then parts[#parts + 1] = "purged" end
+  if entry.purged then -- a file that lies where somebody said is never removed
+    local is_left = entry.file and sys.lstat(entry.file)
+    parts[#parts + 1] = is_left and "records purged, its file is left" or "purged"
+  end
   return #parts > 0 and table.concat(parts, ", ") or nil
 end
 
