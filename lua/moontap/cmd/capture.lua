@@ -63,7 +63,7 @@ local M = {
     "moontap capture --dst 203.0.113.10 --proto udp --dport 53 --last 5m",
     "moontap capture --dst 203.0.113.10 --from 03:10 --to 03:14 --case INC-7",
     "moontap capture --sim --scenario udp-flood --dst 203.0.113.10",
-    "moontap capture --full --colo ord02 --bucket 's3://captures/edge?region=eu-west-1' --dport 53",
+    "moontap capture --full --colo ord02 --dport 53 --bucket 's3://pcaps?region=eu'",
   },
 }
 
