@@ -1,10 +1,12 @@
 -- check: what playbooks say, before a daemon carries them out.
 
+local accounts = require "moontap.accounts"
 local clock = require "moontap.clock"
 local config = require "moontap.config"
+local duration = require "moontap.duration"
 local effective = require "moontap.gate.effective"
+local files = require "moontap.cron.files"
 local json = require "moontap.json"
-local policies = require "moontap.gate.policy"
 local rules = require "moontap.gate.rules"
 local seeds = require "moontap.cmd.seeds"
 local show = require "moontap.cmd.showcron"
@@ -30,16 +32,42 @@ local M = {
   examples = { "moontap check scripts/playbooks" },
 }
 
+-- What does not fit together; each of it is good by itself.
+local function add_doubts(warnings, playbook, list)
+  if playbook.catchup.policy == "all" and playbook.overlap == "skip" then
+    warnings[#warnings + 1] = 'catchup: what is made up for comes at once, and overlap = "skip" '
+      .. 'lets one run of it: overlap = "queue" with a max_queue lets all of it'
+  end
+  local fires = list:list(clock.now(), math.huge, FIRES)
+  local gap = math.huge
+  for i = 2, #fires do gap = math.min(gap, fires[i] - fires[i - 1]) end
+  if playbook.jitter > gap then
+    warnings[#warnings + 1] = ("jitter: up to %s is longer than the %s between two due times: a "
+      .. "run is never put off beyond the next one"):format(duration.format(playbook.jitter),
+      duration.format(gap))
+  end
+  if playbook.account and not accounts.file() then
+    warnings[#warnings + 1] = ("account: there is no accounts file here that could name %q")
+      :format(playbook.account)
+  end
+end
+
+-- A name that the accounts file does not have is as wrong as a name of a field.
+local function check_account(one)
+  local name = one.playbook and one.playbook.account
+  if not name or not accounts.file() then return end
+  local account, err = accounts.find(name)
+  if account then return end
+  one.playbook, one.problems = nil, { { path = "account", message = err.message } }
+end
+
 local function facts_of(playbook, policy, drawn)
   local seed, is_undrawn = seeds.of(drawn, playbook)
   local list = times.new(playbook, seed)
   local set = rules.join(playbook.name, playbook.grants, policy)
   local warnings = list:warnings()
   for _, warning in ipairs(rules.warnings(set)) do warnings[#warnings + 1] = warning end
-  if playbook.catchup.policy == "all" and playbook.overlap == "skip" then
-    warnings[#warnings + 1] = 'catchup: what is made up for comes at once, and overlap = "skip" '
-      .. 'lets one run of it: overlap = "queue" with a max_queue lets all of it'
-  end
+  add_doubts(warnings, playbook, list)
   if is_undrawn then warnings[#warnings + 1] = seeds.WARNING end
   local fires = json.array {}
   for i, nominal in ipairs(list:list(clock.now(), math.huge, FIRES)) do
@@ -80,7 +108,7 @@ end
 function M.run(args)
   local policy, err
   if args.policy then
-    policy, err = policies.read(args.policy)
+    policy, err = files.policy(args.policy)
     if not policy then return nil, err end
   end
   local list
@@ -91,6 +119,7 @@ function M.run(args)
   if not drawn then return nil, err end
   local bad, out = 0, json.array {}
   for i, one in ipairs(list) do
+    check_account(one)
     local facts = one.playbook and facts_of(one.playbook, policy, drawn)
       or { problems = json.array(one.problems) }
     if not one.playbook then bad = bad + 1 end

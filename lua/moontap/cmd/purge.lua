@@ -1,6 +1,7 @@
 -- purge: removes packet data that is older than it may get.
 
 local config = require "moontap.config"
+local duration = require "moontap.duration"
 local holding = require "moontap.cmd.holding"
 local json = require "moontap.json"
 local options = require "moontap.cmd.options"
@@ -38,7 +39,7 @@ local M = {
 
 local function print_json(report, args)
   report.removed, report.left = json.array(report.removed), json.array(report.left)
-  report.dry_run = args.dry_run or false
+  report.dry_run, report.keep = args.dry_run or false, args.keep
   print(json.encode(report, { pretty = true }))
 end
 
@@ -73,10 +74,18 @@ local function age_of(state, args)
   return retention.kept_for(state)
 end
 
+local function tell_keep(keep)
+  print(keep == "forever" and "from now on captures are kept for ever"
+    or ("from now on captures are kept for %s"):format(duration.format(keep)))
+end
+
 function M.run(args)
   return holding.with_state(function(state)
     local age, err = age_of(state, args)
     if age == nil then return nil, err end
+    if args.keep and not args.dry_run and not config.quiet and not config.json then
+      tell_keep(args.keep)
+    end
     if not age then
       if not config.quiet then outcome.complain "captures are kept for ever: nothing is removed" end
       return outcome.OK

@@ -2,6 +2,7 @@
 -- told to or a file changes, and ends in order.
 
 local clock = require "moontap.clock"
+local credentials = require "pcaps.credentials"
 local descriptors = require "moontap.cron.descriptors"
 local dues = require "moontap.state.dues"
 local effects = require "moontap.effects"
@@ -16,7 +17,6 @@ local log = require "moontap.log"
 local logs = require "moontap.cron.logs"
 local metrics = require "moontap.cron.metrics"
 local pings = require "moontap.cron.pings"
-local policies = require "moontap.gate.policy"
 local runlog = require "moontap.cron.runlog"
 local runner = require "moontap.cron.runner"
 local states = require "moontap.state"
@@ -90,7 +90,7 @@ end
 function Daemon:load()
   local policy, err
   if self.args.policy then
-    policy, err = policies.read(self.args.policy)
+    policy, err = files.policy(self.args.policy)
     if not policy then return nil, err end
   end
   local list
@@ -247,6 +247,20 @@ local function settle_creates(self)
   end)
 end
 
+-- Where it works, and how it is ended, in a line.
+local function tell_place(self)
+  local where = credentials.resolve {}
+  local account = where and where.account_id and "account " .. where.account_id
+    or "no account of its own"
+  local served = ""
+  if self.server then
+    local address = self.args.listen:match "^(.*):%d+$"
+    served = ("; metrics at http://%s:%d/metrics"):format(address, self.server.port)
+  end
+  say("%s%s%s; Ctrl-C or SIGTERM (process %d) ends it in order", account,
+    where and " at " .. where.base_url or "", served, sys.getpid())
+end
+
 local function note_stop(self)
   dues.note(self.state, "stop", nil, "the daemon was told to stop")
   return 0
@@ -268,6 +282,7 @@ local function live(self)
   settle_creates(self)
   local found = describe(self, count)
   dues.note(self.state, "start", nil, found)
+  tell_place(self)
   say("%s; times are UTC unless a playbook says otherwise", found)
   sys.notify(("READY=1\nMAINPID=%d"):format(sys.getpid()))
   local watcher = known and task.spawn({ name = "watching files" }, self.watch, self, known)

@@ -6,6 +6,7 @@ local db = require "moontap.native.db"
 local errors = require "moontap.errors"
 local loader = require "moontap.child.loader"
 local playbook = require "moontap.cron.playbook"
+local policies = require "moontap.gate.policy"
 local progress = require "moontap.progress"
 local sys = require "moontap.native.sys"
 local task = require "moontap.native.task"
@@ -65,8 +66,9 @@ function M.find(paths)
     path = #path > 1 and path:gsub("/+$", "") or path
     local stat, err = sys.stat(path)
     if not stat then
-      return nil, err or errors.new("io",
-        ("read %s: there is no such file or directory"):format(path))
+      local problem = err and err.message:gsub("^stat .*: ", "") or "No such file or directory"
+      return nil, errors.new("io", ("%s: %s; expected the file of a playbook, or a directory with "
+        .. "such files"):format(path, problem))
     end
     if stat.type == "directory" then
       local ok
@@ -104,6 +106,8 @@ function M.source_of(root)
     end
   end
 end
+
+local NOTHING <const> = "the file returns nothing: it has to end with return { api = 1, … }"
 
 local function problems_of(err)
   if type(err.problems) == "table" and #err.problems > 0 then return err.problems end
@@ -146,6 +150,9 @@ end
 local function take(one, result)
   if result.err then
     one.problems = problems_of(result.err)
+    for _, problem in ipairs(one.problems) do
+      if problem.message == "the file returns a nil, not a table" then problem.message = NOTHING end
+    end
     return
   end
   one.used = result.used
@@ -243,6 +250,17 @@ function M.load(paths, before)
   if not ok then return nil, err end
   note_twins(list)
   return list
+end
+
+---Reads the file of --policy.
+---@param path string
+---@return table<string, table>|nil
+---@return table|nil err which says what the file was for
+function M.policy(path)
+  local policy, err = policies.read(path)
+  if policy or err.kind ~= "io" then return policy, err end
+  return nil, errors.new("io",
+    ("--policy: %s; expected the file with the operator's bounds"):format(err.message))
 end
 
 ---The playbooks of a loaded list.

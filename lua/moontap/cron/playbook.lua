@@ -141,9 +141,26 @@ end
 local CATCHUP <const> = {
   policy = one_of("none", "last", "all"), window = seconds(0, 31 * 86400), max = integer(1, 1000),
 }
+-- What a run can fail with, as docs/cron.md lists it.
+local KINDS <const> = {
+  "api", "http", "network", "tls", "timeout", "cancelled", "denied", "quota", "unknown_outcome",
+  "limit", "io", "usage", "credentials", "memory", "script", "cpu", "frames", "output", "crash",
+  "sandbox",
+}
+local is_kind = one_of(table.unpack(KINDS))
+
+local function kinds(value)
+  local list, problem, at = texts(32)(value)
+  for i, kind in ipairs(list or {}) do
+    local ok, why = is_kind(kind)
+    if not ok then return nil, why, i end
+  end
+  return list, problem, at
+end
+
 local RETRY <const> = {
   attempts = integer(1, 100), base = seconds(0, 86400), factor = number(1, 10),
-  cap = seconds(0, 86400), on = texts(32), past_next = boolean,
+  cap = seconds(0, 86400), on = kinds, past_next = boolean,
 }
 
 local FIELDS <const> = {
@@ -166,7 +183,16 @@ for _, key in ipairs(KNOWN) do IS_KNOWN[key] = true end
 -- Fields that playbooks with other triggers have.
 local LATER <const> = { when = true, by = true, once_within = true, collect = true }
 
+-- What people write who know other schedulers.
+local HINTS <const> = {
+  timezone = "tz", time_zone = "tz", zone = "tz", cron = "on.cron", schedule = "on.cron",
+  schedules = "on.cron",
+}
+
 local function unknown(key, known)
+  if known == KNOWN and HINTS[key] then
+    return ("unknown field; did you mean %q?"):format(HINTS[key])
+  end
   local near = type(key) == "string" and schema.near(key, known)
   return ("unknown field%s"):format(near and ("; did you mean %q?"):format(near) or "")
 end
@@ -238,7 +264,8 @@ local function read_on(on, note, has_start)
   end
   for key in pairs(on) do
     if key ~= "cron" then
-      local near = type(key) == "string" and schema.near(key, TRIGGERS)
+      local near = type(key) == "string" and (HINTS[key] == "on.cron" and "cron"
+        or schema.near(key, TRIGGERS))
       note(path_of("on", key), ("this version has no such trigger%s (it has: %s)"):format(
         near and ("; did you mean %q?"):format(near) or "", table.concat(TRIGGERS, ", ")))
     end
@@ -271,7 +298,11 @@ local function check_schedules(playbook, on, note)
       note(path, "expected an expression, got " .. describe(expression))
     else
       local ok, err = schedules.parse(expression, playbook, 1)
-      if not ok then note(err.field == "tz" and playbook.tz and "tz" or path, err.message) end
+      if not ok and err.field == "tz" and playbook.tz then
+        note("tz", (err.message:gsub("^tz: ", ""))) -- the path says it already
+      elseif not ok then
+        note(path, err.message)
+      end
     end
   end
 end
@@ -328,6 +359,9 @@ local function read(data, file, note)
   if data.grants ~= nil then
     rules.check(data.grants, "grants", note)
     playbook.grants = data.grants
+  end
+  if playbook.max_queue and playbook.overlap ~= "queue" then
+    note("max_queue", 'it is for overlap = "queue" only')
   end
   playbook.name = playbook.name or default_name(file)
   return with_defaults(playbook, DEFAULTS)

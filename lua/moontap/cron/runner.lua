@@ -6,6 +6,7 @@ local child = require "moontap.child.runner"
 local clock = require "moontap.clock"
 local config = require "moontap.config"
 local creates = require "moontap.cron.creates"
+local duration = require "moontap.duration"
 local errors = require "moontap.errors"
 local files = require "moontap.cron.files"
 local gate = require "moontap.gate"
@@ -141,6 +142,13 @@ local function perform(job, client, lines)
   }
 end
 
+-- Which limit ended a run, and where it is raised.
+local function explain_timeout(playbook, err)
+  if not errors.is(err, "timeout") or not err.message:find "^time was up" then return end
+  err.message = ("%s: a run of it may take %s (its field timeout)"):format(err.message,
+    duration.format(playbook.timeout))
+end
+
 ---A function that makes runs.
 ---@param options { dir: string, policy?: (fun(): table|nil), pings?: table, logs?: table } dir:
 ---  of the state
@@ -161,6 +169,7 @@ function M.new(options)
     local ok, why = pcall(function() result, err = perform(job, client, lines) end)
     job.creates:settle()
     if not ok then result, err = nil, why end
+    explain_timeout(job.playbook, err)
     local is_good = result ~= nil or err == nil
     host.point "run.performed"
     look_after(job, is_good)

@@ -65,6 +65,18 @@ local function check_text(item)
   if item == "" or item:find "%c" then return "expected a name" end
 end
 
+local function check_host(item)
+  if item:find "^%a[%w+.-]*://" or item:find "[/%s%c]" or item == "" then
+    return ("expected the name of a host such as example.net, got %q"):format(item)
+  end
+end
+
+local function check_directory(item)
+  if item:find "%c" or item:sub(1, 1) ~= "/" or ("/" .. item .. "/"):find("/../", 1, true) then
+    return ("expected the whole path of a directory, from / on and without .., got %q"):format(item)
+  end
+end
+
 local function check_count(value, path, note)
   if math.type(value) ~= "integer" or value < 0 then
     note(path, "expected an integer from 0 up, got " .. tostring(value))
@@ -86,6 +98,7 @@ end
 local CHECKS <const> = {
   verbs = one_of(VERBS), types = one_of { "simple", "full" },
   destinations = check_prefix, sources = check_prefix, colos = check_text,
+  buckets = check_text, files = check_directory, http = check_host,
 }
 
 ---Checks a table of grants.
@@ -99,7 +112,7 @@ function M.check(value, path, note)
   check_unknown(value, FIELDS, path, note)
   for _, name in ipairs { "buckets", "http", "files" } do
     if value[name] ~= nil then
-      check_list(value[name], path .. "." .. name, note, check_text)
+      check_list(value[name], path .. "." .. name, note, CHECKS[name])
     end
   end
   local pcaps = value.pcaps
