@@ -33,9 +33,7 @@ ok=0; for pid in "${pids[@]}"; do wait "$pid" && ok=$((ok + 1)); done; echo $ok]
     .. "{ deadline = 200 }))" }, { cwd = dir, env = sim.env, limit = 300 })
   assert.equal(0, status, err)
   local ok = tonumber(out)
-  -- where the machine is slow, some find the state locked for longer than they wait: they say so
-  local _, refused = err:gsub("create not sent, because it could not be written down", "")
-  assert.is_true(ok + refused >= AT_ONCE - 2 and ok >= AT_ONCE / 2, err)
+  assert.is_true(ok >= AT_ONCE - 2, err)
   local caps = sim:list_all()
   assert.is_true(#caps >= ok and #caps <= AT_ONCE)
   assert.equal("0\n", sim:query "SELECT count(*) FROM intents WHERE settled IS NULL")

@@ -302,6 +302,18 @@ print(pcaps.create(%s))
     assert.matches("^nil\tcreate not sent.*removed or replaced", out)
   end)
 
+  it("that others keep to themselves is waited for as long as the create may take", function()
+    start_simulator()
+    succeeds "assert(pcaps.list())"
+    local holder = command.start { "bash", "-c", ([[
+      { echo 'BEGIN IMMEDIATE;'; echo '.print held'; sleep 13; echo 'COMMIT;'; } |
+      sqlite3 -cmd '.timeout 60000' %s]]):format(command.quote(dir .. "/state/moontap/state.db")) }
+    command.poll(function() return holder.stdout():find "held" end, "a locked database")
+    succeeds(CREATE) -- one transaction waits for ten seconds
+    assert.equal(0, (holder.wait()))
+    assert.same(listed(), journaled())
+  end)
+
   it("that was busy for too long is written to before the next create", function()
     start_simulator()
     succeeds "assert(pcaps.list())"

@@ -23,6 +23,7 @@ local M = {}
 local PRIVATE <const> = 448 -- 0700
 local PRIVATE_FILE <const> = 384 -- 0600
 local BUSY <const> = 10     -- seconds that a writer waits for the others
+local OPENINGS <const> = 6  -- times that who comes waits so long, as where hundreds come at once
 local BACK_UP <const> = 600 -- … that a copy may take
 local CHECKED_AGAIN <const> = 86400 -- seconds
 local BROKEN <const> = { SQLITE_CORRUPT = true, SQLITE_NOTADB = true }
@@ -157,9 +158,12 @@ local function open_once(path)
   local handle, err = db.open(path, { busy_timeout = BUSY })
   if not handle then return nil, err end
   local ok
-  ok, err = migrate(handle, path)
-  if ok then ok, err = check(handle) end
-  if ok then return handle end
+  for _ = 1, OPENINGS do
+    ok, err = migrate(handle, path)
+    if ok then ok, err = check(handle) end
+    if ok then return handle end
+    if not err.retryable then break end
+  end
   handle:close()
   return nil, err
 end
