@@ -312,6 +312,8 @@ replace_function(Keymap map, int depth)
             map[key].function = give_up;
         } else if (map[key].type == ISFUNC && map[key].function == rl_bracketed_paste_begin) {
             map[key].function = take_paste;
+        } else if (map[key].type == ISFUNC && map[key].function == rl_vi_editing_mode) {
+            map[key].function = rl_newline; /* Alt-Enter: who wants vi says so in his inputrc */
         } else if (map[key].type == ISKMAP && depth < KEYMAP_DEPTH_MAX) {
             replace_function((Keymap)(void *)map[key].function, depth + 1);
         }
@@ -540,7 +542,7 @@ term_step(struct term *t, const char **line)
          t->event == TERM_NOTHING && has_input(t, 0) && (i < KEYS_PER_STEP || t->ahead_count > 0);
          i++) {
         end_search_first(t);
-        rl_callback_read_char();
+        term_read_key();
     }
     event = t->event;
     if (event == TERM_INTERRUPT) {

@@ -47,4 +47,8 @@ void term_end_output(struct term *t);
 /* Shows N bytes of TEXT above the line that is being typed. */
 void term_print_above(struct term *t, const char *text, size_t n);
 
+/* term_undo.c */
+/* Lets readline take a key. The undo list stays with the line that is being typed. */
+void term_read_key(void);
+
 #endif
