@@ -129,6 +129,7 @@ term_begin_output(struct term *t, struct fault *fault)
 {
     (void)fflush(stdout);
     (void)fflush(stderr);
+    clearerr(stdout); /* Ctrl-C may have cut off what was written; a dead terminal says so again */
     t->real_out = divert(t, STDOUT_FILENO);
     t->real_err = divert(t, STDERR_FILENO);
     if (t->real_out < 0) {
