@@ -199,7 +199,7 @@ end
 local function pause_forbidden(self, job)
   local note = "403: " .. log.redact(job.forbidden.message)
   log.error("cron: %s is paused, because the API refused it: %s", job.playbook.name, note)
-  check(dues.pause(self.state, job.playbook.name, note))
+  check(dues.pause(self.state, job.playbook.name, note, "the daemon"))
 end
 
 -- Notes the ends of runs: one transaction, and one sync of the disk, for all that ended by now.

@@ -400,15 +400,17 @@ end
 ---@param state moontap.State
 ---@param playbook string
 ---@param note string
+---@param who? string when it is not whom this process belongs to
 ---@return any ok
 ---@return table|nil err
-function M.pause(state, playbook, note)
+function M.pause(state, playbook, note, who)
   local db = state.db
+  who = who or state.owner.who
   return atomic.run(db, true, function()
     must(db:run("INSERT INTO pauses (playbook, at, who, note) VALUES (?, ?, ?, ?) ON CONFLICT "
       .. "(playbook) DO UPDATE SET note = excluded.note, who = excluded.who, at = excluded.at",
-      playbook, clock.now(), state.owner.who, note))
-    must(M.note(state, "paused", playbook, ("by %s: %s"):format(state.owner.who, note)))
+      playbook, clock.now(), who, note))
+    must(M.note(state, "paused", playbook, ("by %s: %s"):format(who, note)))
     return true
   end)
 end
