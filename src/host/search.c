@@ -136,6 +136,7 @@ static const char *const harmless[] = {
     "moontap.duration",
     "moontap.effects",
     "moontap.errors",
+    "moontap.hex",
     "moontap.json",
     "moontap.later",
     "moontap.task",

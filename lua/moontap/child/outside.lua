@@ -3,6 +3,7 @@
 
 local effects = require "moontap.effects"
 local errors = require "moontap.errors"
+local hex = require "moontap.hex"
 
 local M = {}
 
@@ -275,14 +276,6 @@ end })
 -- HTTP ---------------------------------------------------------------------------------------
 
 -- Text crosses as it is; other bytes as hexadecimal digits.
-local function to_hex(text)
-  return (text:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
-end
-
-local function from_hex(text)
-  return (text:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end))
-end
-
 local http = {}
 
 --- As moontap.http.request, to the hosts that grants.http names.
@@ -296,11 +289,11 @@ function http.request(request)
   local sent = {}
   for key, value in pairs(request) do sent[key] = value end
   if type(sent.body) == "string" and not utf8.len(sent.body) then
-    sent.body, sent.body_hex = nil, to_hex(sent.body)
+    sent.body, sent.body_hex = nil, hex.encode(sent.body)
   end
   local answer, err = effects.call("http.request", sent)
   if not answer then return nil, err end
-  if answer.body_hex then answer.body, answer.body_hex = from_hex(answer.body_hex), nil end
+  if answer.body_hex then answer.body, answer.body_hex = hex.decode(answer.body_hex), nil end
   return answer
 end
 

@@ -5,6 +5,7 @@
 
 local child = require "moontap.child.runner"
 local errors = require "moontap.errors"
+local hex = require "moontap.hex"
 local http = require "moontap.http"
 local rules = require "moontap.gate.rules"
 local store = require "pcaps.store"
@@ -23,21 +24,12 @@ local function is_plain(text)
   return utf8.len(text) ~= nil and not text:find "[\0-\8\11\12\14-\31\127]"
 end
 
-local function to_hex(text)
-  return (text:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
-end
-
-local function from_hex(text)
-  if type(text) ~= "string" or text:find "%X" or #text % 2 ~= 0 then return nil end
-  return (text:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end))
-end
-
 local function pass_on(response)
   for name, value in pairs(response.headers) do
     if not utf8.len(value) then response.headers[name] = value:gsub("[\128-\255]", "?") end
   end
   if response.body and not is_plain(response.body) then
-    response.body_hex, response.body = to_hex(response.body), nil
+    response.body_hex, response.body = hex.encode(response.body), nil
   end
   return response
 end
@@ -58,7 +50,7 @@ function M.http(set)
       return deny "to_file: a playbook writes no files but captures"
     end
     if request.body_hex ~= nil then
-      request.body, request.body_hex = from_hex(request.body_hex), nil
+      request.body, request.body_hex = hex.decode(request.body_hex), nil
     end
     local max = math.tointeger(request.body_max)
     request.body_max = max and max >= 0 and max < BODY_MAX and max or BODY_MAX

@@ -2,6 +2,7 @@
 -- file of its own in owners/; the lock goes away with the process, however that ends.
 
 local clock = require "moontap.clock"
+local hex = require "moontap.hex"
 local origin = require "moontap.origin"
 local sys = require "moontap.native.sys"
 
@@ -24,7 +25,7 @@ end
 ---This process, which nobody knows of yet.
 ---@return moontap.state.Owner
 function M.new()
-  local id = sys.random_bytes(8):gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+  local id = hex.encode(sys.random_bytes(8))
   return { id = id, who = sys.user() }
 end
 
