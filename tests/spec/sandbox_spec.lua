@@ -251,12 +251,14 @@ describe("the process of a playbook", function()
   local effects = { ping = function(x) return x end }
 
   it("is killed when its calls flood", function()
+    -- under an aggressive collector the host answers some hundred a second
+    local most = os.getenv "MOONTAP_GC_STRESS" and 40 or 500
     local _, err = beside(function()
-      return run([[while true do moontap.effects.call("ping", 1) end]], { per_second = 40 },
+      return run([[while true do moontap.effects.call("ping", 1) end]], { per_second = most },
         effects)
     end)
     assert.equals("frames", err.kind, tostring(err))
-    assert.truthy(err.message:find("more than 40 frames in a second", 1, true))
+    assert.truthy(err.message:find(("more than %d frames in a second"):format(most), 1, true))
   end)
 
   it("is killed when its calls are long and many", function()
