@@ -31,7 +31,8 @@ async function simulate(...options) {
   let text = '';
   child.stdout.on('data', (data) => { text += data; });
   const ended = new Promise((resolve) => child.on('exit', resolve));
-  for (let i = 0; i < 500 && !fs.existsSync(path.join(dir, 'port')); i++) {
+  const said = /^CLOUDFLARE_API_TOKEN=.*\n/m; // the last of it, which may come in pieces
+  for (let i = 0; i < 5000 && !(said.test(text) && fs.existsSync(path.join(dir, 'port'))); i++) {
     await sleep(20);
   }
   const env = Object.fromEntries(text.trim().split('\n').map((line) => line.split(/=(.*)/s)));
