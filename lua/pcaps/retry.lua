@@ -86,9 +86,7 @@ end
 --- Whether trying again later can help, as `err.retryable` says.
 local function is_retryable(op, err, subject)
   if POSTS[op] then
-    if err.sent == "no" then -- the last: others kept the state to themselves
-      return err.kind == "network" or err.kind == "timeout" or err.code == "SQLITE_BUSY"
-    end
+    if err.sent == "no" then return err.kind == "network" or err.kind == "timeout" end
     return is_clear_refusal(err) and is_refused_for_now(op, err, subject)
   end
   return M.is_passing(err)

@@ -314,6 +314,27 @@ print(pcaps.create(%s))
     assert.same(listed(), journaled())
   end)
 
+  it("that is busy when a turn has come does not lose the turn, nor keep it from others", function()
+    start_simulator()
+    succeeds "assert(pcaps.list())"
+    succeeds(([[
+local state, n = require "moontap.state".current(), 0
+local account = getmetatable(assert(state:account(os.getenv "CLOUDFLARE_BASE_URL",
+  os.getenv "CLOUDFLARE_ACCOUNT_ID"))).__index
+local sending = account.sending
+function account.sending(...)
+  n = n + 1
+  if n <= 3 then
+    return nil, require "moontap.errors".new("io", "it is locked", { code = "SQLITE_BUSY" })
+  end
+  return sending(...)
+end
+for _ = 1, 2 do assert(pcaps.create(%s, { deadline = 20 })) end
+assert(n == 4)]]):format(SIMPLE))
+    assert.same(listed(), journaled())
+    assert.equal("done,done\n", query "SELECT group_concat(state) FROM intents")
+  end)
+
   it("that was busy for too long is written to before the next create", function()
     start_simulator()
     succeeds "assert(pcaps.list())"

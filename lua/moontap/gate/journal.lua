@@ -48,9 +48,12 @@ end
 -- The intent stands in the state as sending then; one that nobody was before, all at once.
 local function write(account, intent, params, options)
   if intent.row then
-    return account:sending(intent.row, now(), wish.wire(params, options and options.asked_at))
+    local wire = wish.wire(params, options and options.asked_at)
+    return wish.insist(intent, function() return account:sending(intent.row, now(), wire) end)
   end
-  local row, err = account:send_at_once(intent.wish, now())
+  local row, err = wish.insist(intent, function()
+    return account:send_at_once(intent.wish, now())
+  end)
   if row == nil then return nil, err end
   if not row then
     return nil, errors.new("quota", "somebody is in the way", { lost_turn = true, sent = "no" })

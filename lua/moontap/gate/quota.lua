@@ -120,7 +120,7 @@ local function take_turn(client, context, intent)
   end })
   local began, is_told = clock.boot(), false
   while true do
-    local is_mine, place = account:claim(intent.row)
+    local is_mine, place = wish.insist(intent, function() return account:claim(intent.row) end)
     if is_mine then
       host.point "claimed"
       return true, clock.boot() - began

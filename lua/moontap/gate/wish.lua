@@ -3,15 +3,20 @@
 
 local clock = require "moontap.clock"
 local config = require "moontap.config"
+local effects = require "moontap.effects"
 local errors = require "moontap.errors"
 local host = require "moontap.native.host"
 local json = require "moontap.json"
 local origin = require "moontap.origin"
 local printable = require "moontap.printable"
+local random = require "moontap.random"
 local schema = require "moontap.native.schema"
 
 local M = {}
 
+local sleep = effects.caller "sleep"
+
+local BUSY_PAUSE <const> = 0.2 -- seconds at most; a transaction waits by itself
 local PERSON <const> = 10 -- priority of what a person waits for; playbooks come behind
 
 -- What a playbook says of its own importance does not put it before people.
@@ -72,12 +77,28 @@ function M.not_written(err)
     { sent = "no", code = err.code })
 end
 
+---Calls `write`, and again while others keep the state to themselves, as long as the create may
+---take. What it has in the state meanwhile stays: its place, its turn.
+---@param intent pcaps.Intent
+---@param write fun(): any, table|nil
+---@return any ok
+---@return table|nil err
+function M.insist(intent, write)
+  while true do
+    local ok, err = write()
+    if ok ~= nil or err.code ~= "SQLITE_BUSY" or clock.boot() >= intent.ends then return ok, err end
+    sleep(BUSY_PAUSE * random.uniform())
+  end
+end
+
 ---Writes an intent down; it is in the queue then.
 ---@param intent pcaps.Intent that has a wish and no row
 ---@return boolean|nil
 ---@return table|nil err
 function M.ask(intent)
-  local written, err = intent.context.account:ask(intent.wish)
+  local written, err = M.insist(intent, function()
+    return intent.context.account:ask(intent.wish)
+  end)
   if not written then return nil, M.not_written(err) end
   intent.row, intent.leader = written.id, written.leader
   host.point "wanted"
