@@ -326,16 +326,14 @@ on_patience(void *arg)
 }
 
 /* From now on it has so long for the next answer. Virtual time says nothing about that. */
-static void
+static enum fault_code
 be_patient(struct stem *stem)
 {
-    if (stem->waits.first == NULL || stem->fd < 0) {
-        loop_timer_stop(stem->loop, &stem->patience);
-    } else if (!loop_is_virtual(stem->loop)) {
-        /* best effort: without, a run's own timeout ends it */
-        (void)loop_timer_start(stem->loop, &stem->patience,
-                               stem->has_answered ? PATIENCE_MS : START_MS, on_patience, stem);
+    if (loop_is_virtual(stem->loop)) {
+        return FAULT_OK;
     }
+    return loop_timer_start(stem->loop, &stem->patience,
+                            stem->has_answered ? PATIENCE_MS : START_MS, on_patience, stem);
 }
 
 /* Takes one answer. Returns 0 when there is none now. A process that cannot branch any more,
@@ -361,7 +359,10 @@ take_answer(struct stem *stem)
     if (!tell(&stem->waits, &answer)) {
         let_go(stem, STEM_DIED);
     }
-    be_patient(stem);
+    loop_timer_stop(stem->loop, &stem->patience);
+    if (stem->waits.first != NULL && stem->fd >= 0) {
+        (void)be_patient(stem); /* it had a place in the heap just now */
+    }
     return stem->fd >= 0;
 }
 
@@ -516,14 +517,15 @@ stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, in
             return code;
         }
     }
+    if (stem->waits.first == NULL && be_patient(stem) != FAULT_OK) {
+        let_go(stem, STEM_DIED); /* it has the orders */
+        return fault_set(fault, FAULT_NOMEM, "start a process: not enough memory");
+    }
     wait->number = numbered.number;
     wait->next = NULL;
     wait->is_waiting = 1;
     *stem->waits.end = wait;
     stem->waits.end = &wait->next;
-    if (stem->waits.first == wait) {
-        be_patient(stem);
-    }
     return FAULT_OK;
 }
 
