@@ -275,7 +275,6 @@ end })
 
 -- HTTP ---------------------------------------------------------------------------------------
 
--- Text crosses as it is; other bytes as hexadecimal digits.
 local http = {}
 
 --- As moontap.http.request, to the hosts that grants.http names.
@@ -288,7 +287,7 @@ function http.request(request)
   end
   local sent = {}
   for key, value in pairs(request) do sent[key] = value end
-  if type(sent.body) == "string" and not utf8.len(sent.body) then
+  if type(sent.body) == "string" and not utf8.len(sent.body) then -- frames hold text
     sent.body, sent.body_hex = nil, hex.encode(sent.body)
   end
   local answer, err = effects.call("http.request", sent)

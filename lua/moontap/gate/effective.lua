@@ -52,7 +52,6 @@ local function as_directories(list)
   return directories
 end
 
-
 local function least(a, b)
   return a and b and math.min(a, b) or a or b
 end
