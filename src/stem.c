@@ -508,6 +508,9 @@ stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, in
         if (code != FAULT_OK) {
             return code;
         }
+        if (stem->waits.first == NULL && be_patient(stem) != FAULT_OK) {
+            return fault_set(fault, FAULT_NOMEM, "start a process: not enough memory");
+        }
         if (send_in_turn(stem, &numbered, link_fd, output_fd) == 0) {
             break;
         }
@@ -517,9 +520,8 @@ stem_branch(struct stem *stem, const struct stem_orders *orders, int link_fd, in
             return code;
         }
     }
-    if (stem->waits.first == NULL && be_patient(stem) != FAULT_OK) {
-        let_go(stem, STEM_DIED); /* it has the orders */
-        return fault_set(fault, FAULT_NOMEM, "start a process: not enough memory");
+    if (stem->waits.first == NULL) {
+        (void)be_patient(stem); /* from now on; it has its place in the heap */
     }
     wait->number = numbered.number;
     wait->next = NULL;
